@@ -7,6 +7,6 @@
 //
 // [Codec] compresses and inflates one message per call and appends the result. The compressor is klauspost/compress/flate
 // (its writers are big, hundreds of kilobytes, so few exist and they are borrowed for the time of a call). The inflater is
-// the package's own: since a message is inflated whole, the output is the window; it needs 10 KiB instead of 42, counts
+// the package's own: since a message is inflated whole, the output is the window; it needs 10 KiB instead of 38, counts
 // inflated bytes before they are written, and knows exactly where a message must end.
 package deflate

@@ -214,11 +214,12 @@ func namesExtension(offer string, name []byte) bool {
 		for end < len(offer) && offer[end] != ',' {
 			end++
 		}
-		from, to := start, start
+		from := start
 		for from < end && offer[from] == ' ' {
 			from++
 		}
-		for to = from; to < end && isToken(offer[to]); to++ {
+		to := from
+		for ; to < end && isToken(offer[to]); to++ {
 		}
 		if to > from && equalFold(name, offer[from:to]) {
 			return true

@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -46,8 +45,8 @@ func TestStockClientAcceptsOurAnswer(t *testing.T) {
 	}()
 	header := http.Header{"Origin": {"http://push.example.com:8000"}, "Sec-WebSocket-Protocol": {"chat, centrifuge-protobuf"},
 		"Sec-WebSocket-Extensions": {"permessage-deflate"}}
-	u := &url.URL{Scheme: "ws", Host: "push.example.com:8000", Path: "/connection/websocket"}
-	conn, _, err := websocket.NewClient(client, u, header, 0, 0)
+	dialer := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return client, nil }}
+	conn, _, err := dialer.Dial("ws://push.example.com:8000/connection/websocket", header)
 	if status := <-done; status != Done || err != nil {
 		t.Fatalf("server: %v, client: %v", status, err)
 	}

@@ -27,7 +27,6 @@ type requests struct {
 	presence      PresenceRequest
 	presenceStats PresenceStatsRequest
 	history       HistoryRequest
-	since         StreamPosition
 	ping          PingRequest
 	send          SendRequest
 	rpc           RPCRequest

@@ -10,5 +10,7 @@
 //
 // A frame is a stream of messages: JSON objects joined by one '\n', or Protobuf messages each behind its length
 // as a varint. What a decoder hands out aliases the frame (or the decoder) and is valid until its next call of
-// Next or Reset, or until the frame is overwritten; what must live longer is copied by whoever wants it.
+// Next or Reset, or until the frame is overwritten. What must live longer is copied field by field (strings.Clone,
+// bytes.Clone), or decoded by a fresh decoder from a copy of the frame. Cloning a message is not enough: the strings of
+// the clone still alias the frame.
 package proto

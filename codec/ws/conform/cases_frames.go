@@ -26,7 +26,7 @@ func framing() (all []Case) {
 func masking() []Case {
 	unmasked := func(first byte, s string) []byte { return append(header(first, len(s)), s...) }
 	keyed := func(first byte, key [4]byte, s string) []byte {
-		b := append(header(first|0, len(s)), key[:]...)
+		b := append(header(first, len(s)), key[:]...)
 		b[1] |= 0x80
 		for i := range len(s) {
 			b = append(b, s[i]^key[i%4])

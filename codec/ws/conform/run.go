@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
+	"net/textproto"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -84,7 +84,7 @@ func (s *session) run(c *Case, path, host string) error {
 
 func (s *session) explain(err error) error {
 	if err != nil && s.writeErr != nil {
-		return fmt.Errorf("%w (and writing failed: %v)", err, s.writeErr)
+		return fmt.Errorf("%w (and writing failed: %w)", err, s.writeErr)
 	}
 	return err
 }
@@ -118,22 +118,29 @@ func (s *session) handshake(c *Case, path, host string) (open bool, _ error) {
 	b.WriteString("\r\n")
 	s.write([]byte(b.String()))
 
-	res, err := http.ReadResponse(s.r, nil)
-	switch {
-	case err != nil:
+	head := textproto.NewReader(s.r)
+	status, err := head.ReadLine()
+	if err != nil {
 		return false, s.explain(fmt.Errorf("handshake: %w", err))
-	case c.Refuse && res.StatusCode/100 == 4:
+	}
+	code, _, _ := strings.Cut(strings.TrimPrefix(status, "HTTP/1.1 "), " ")
+	if c.Refuse && len(code) == 3 && code[0] == '4' {
 		return false, nil
-	case res.StatusCode != http.StatusSwitchingProtocols:
-		return false, fmt.Errorf("handshake: the server answers %s", res.Status)
-	case res.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=": // the example of §1.3
-		return false, fmt.Errorf("handshake: Sec-WebSocket-Accept is %q", res.Header.Get("Sec-WebSocket-Accept"))
-	case !strings.EqualFold(res.Header.Get("Upgrade"), "websocket"), !strings.EqualFold(res.Header.Get("Connection"), "upgrade"):
-		return false, fmt.Errorf("handshake: Upgrade is %q, Connection %q", res.Header.Get("Upgrade"), res.Header.Get("Connection"))
-	case res.Header.Get("Sec-WebSocket-Protocol") != "":
+	}
+	h, err := head.ReadMIMEHeader()
+	switch {
+	case code != "101":
+		return false, fmt.Errorf("handshake: the server answers %q", status)
+	case err != nil:
+		return false, fmt.Errorf("handshake: %w", err)
+	case h.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=": // the example of §1.3
+		return false, fmt.Errorf("handshake: Sec-WebSocket-Accept is %q", h.Get("Sec-WebSocket-Accept"))
+	case !strings.EqualFold(h.Get("Upgrade"), "websocket"), !strings.EqualFold(h.Get("Connection"), "upgrade"):
+		return false, fmt.Errorf("handshake: Upgrade is %q, Connection %q", h.Get("Upgrade"), h.Get("Connection"))
+	case h.Get("Sec-WebSocket-Protocol") != "":
 		return false, errors.New("handshake: a subprotocol was answered that was not offered")
 	}
-	return true, s.extensions(strings.Join(res.Header.Values("Sec-WebSocket-Extensions"), ", "), c.Accept)
+	return true, s.extensions(strings.Join(h.Values("Sec-WebSocket-Extensions"), ", "), c.Accept)
 }
 
 // extensions compares the answer with what it must be, whatever the order of the parameters.
@@ -192,7 +199,7 @@ func (s *session) expectClose(code int) error {
 		return fmt.Errorf("the reason of the close frame is no UTF-8: %s", got)
 	}
 	if _, err := s.r.ReadByte(); err != io.EOF {
-		return fmt.Errorf("after the close frame comes no end of the connection but %v", err)
+		return fmt.Errorf("after the close frame comes no end of the connection but %w", err)
 	}
 	return nil
 }
