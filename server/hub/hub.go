@@ -1,0 +1,293 @@
+package hub
+
+import (
+	"fmt"
+	"unsafe"
+
+	"shoal/pool/intern"
+	"shoal/pool/slab"
+)
+
+// Form is a wire form: the one way in which a publication is encoded for a group
+// of sessions (payload encoding, framing, compression). The hub only tells them
+// apart; what each means is the node's table. Always below [FormsMax].
+type Form uint8
+
+// FormsMax is the number of wire forms a hub can tell apart.
+const FormsMax = 8
+
+// List is the head of one session's subscriptions, kept by the session itself.
+// The zero value is an empty list.
+type List uint32
+
+// Member is one receiver of a fan-out.
+type Member struct {
+	Slot uint32
+	Form Form
+}
+
+// subscription is one session's membership in one channel.
+type subscription struct {
+	slot   uint32 // the conn
+	ch     uint32 // interned channel name
+	next   List   // next subscription of the same session, index+1
+	member uint32 // place in the channel's member list
+	form   Form
+	_      [3]byte
+}
+
+// subscriptionBytes is the budget's figure (BUDGET.md); the list adds 4 B.
+const subscriptionBytes = 20
+
+var _ = [1]struct{}{}[subscriptionBytes-unsafe.Sizeof(subscription{})]
+
+// record is one channel that has members or an open cursor on this loop.
+type record struct {
+	list    members
+	holes   uint32 // members that left under an open cursor
+	cursors uint16
+	forms   uint8 // forms its members use; a bit stays until the last member leaves
+}
+
+// Hub indexes the channels of one loop. Use [New]. Loop-owned: no method may be
+// called from another goroutine.
+type Hub struct {
+	names    *intern.Table
+	channels *slab.Column[record] // by interned name
+	subs     *slab.Slab[subscription]
+	lists    arena
+	count    int // channels with members
+}
+
+// New returns an empty hub.
+func New() *Hub {
+	return &Hub{
+		names:    intern.New(),
+		channels: slab.NewColumn[record](),
+		subs:     slab.New[subscription](),
+	}
+}
+
+// Subscribe makes the session of slot, whose subscriptions hang on list, a member
+// of channel. It copies the name when it is new. first tells that the channel had
+// no member of this form here before, so that publications of the form must be
+// sent to this loop from now on; ok is false, and nothing changed, when the
+// session is a member already.
+func (h *Hub) Subscribe(slot uint32, list *List, channel []byte, form Form) (first, ok bool) {
+	id, known := h.names.Lookup(channel)
+	if known && h.find(*list, id) != 0 {
+		return false, false
+	}
+	if !known {
+		id = h.names.Acquire(channel)
+		*h.channels.At(id) = record{}
+	}
+	rec := h.channels.At(id)
+	if h.live(rec) == 0 {
+		h.count++
+		rec.forms = 0
+	}
+	bit := uint8(1) << form
+	first = rec.forms&bit == 0
+	rec.forms |= bit
+
+	i, sub := h.subs.Alloc()
+	*sub = subscription{slot: slot, ch: id, next: *list, member: h.lists.push(&rec.list, i), form: form}
+	*list = List(i + 1)
+	return first, true
+}
+
+// Unsubscribe ends the session's membership in channel. last tells that the
+// channel has no member left on this loop; ok is false when it was no member.
+func (h *Hub) Unsubscribe(list *List, channel []byte) (last, ok bool) {
+	id, known := h.names.Lookup(channel)
+	if !known {
+		return false, false
+	}
+	for at := list; *at != 0; {
+		i := uint32(*at - 1)
+		sub := h.subs.At(i)
+		if sub.ch == id {
+			*at = sub.next
+			return h.leave(i, sub), true
+		}
+		at = &sub.next
+	}
+	return false, false
+}
+
+// UnsubscribeAll ends every membership on list and empties it. For each channel
+// that has no member left on this loop gone is called; its argument is valid
+// during the call.
+func (h *Hub) UnsubscribeAll(list *List, gone func(channel []byte)) {
+	for *list != 0 {
+		i := uint32(*list - 1)
+		sub := h.subs.At(i)
+		*list = sub.next
+		if h.live(h.channels.At(sub.ch)) == 1 {
+			gone(h.names.Bytes(sub.ch))
+		}
+		h.leave(i, sub)
+	}
+}
+
+// Subscribed reports whether the session whose subscriptions hang on list is a
+// member of channel.
+func (h *Hub) Subscribed(list List, channel []byte) bool {
+	id, known := h.names.Lookup(channel)
+	return known && h.find(list, id) != 0
+}
+
+// Subscribers is the number of members of channel on this loop.
+func (h *Hub) Subscribers(channel []byte) int {
+	id, known := h.names.Lookup(channel)
+	if !known {
+		return 0
+	}
+	return h.live(h.channels.At(id))
+}
+
+// Channels is the number of channels with members, Subscriptions that of memberships.
+func (h *Hub) Channels() int { return h.count }
+
+// Subscriptions is the number of memberships in all channels.
+func (h *Hub) Subscriptions() int { return h.subs.Len() }
+
+// Each calls f for every channel with members until it returns false. The name
+// is valid during the call; f must not change the hub.
+func (h *Hub) Each(f func(channel []byte, subscribers int) bool) {
+	h.names.Each(func(id uint32, name []byte, _ int) bool {
+		if n := h.live(h.channels.At(id)); n > 0 {
+			return f(name, n)
+		}
+		return true
+	})
+}
+
+// EachOf calls f for every channel of one session until it returns false.
+func (h *Hub) EachOf(list List, f func(channel []byte) bool) {
+	for list != 0 {
+		sub := h.subs.At(uint32(list - 1))
+		if !f(h.names.Bytes(sub.ch)) {
+			return
+		}
+		list = sub.next
+	}
+}
+
+// HeldBytes is the memory the hub keeps from the heap.
+func (h *Hub) HeldBytes() int {
+	return h.names.HeldBytes() + h.channels.Bytes() + h.subs.Bytes() + h.lists.heldBytes()
+}
+
+// Trim gives memory back that no member needs any more; bytes released.
+func (h *Hub) Trim() int { return h.subs.Trim() }
+
+func (h *Hub) live(rec *record) int { return int(rec.list.len - rec.holes) }
+
+// find returns the index+1 of the list's subscription to the channel, 0 if none.
+func (h *Hub) find(list List, ch uint32) List {
+	for list != 0 {
+		sub := h.subs.At(uint32(list - 1))
+		if sub.ch == ch {
+			return list
+		}
+		list = sub.next
+	}
+	return 0
+}
+
+// leave takes the member out of its channel and frees its subscription.
+func (h *Hub) leave(i uint32, sub *subscription) (last bool) {
+	rec, ch := h.channels.At(sub.ch), sub.ch
+	if rec.cursors > 0 {
+		h.lists.set(&rec.list, sub.member, hole)
+		rec.holes++
+	} else {
+		h.moveLast(rec, sub.member)
+	}
+	h.subs.Free(i)
+	last = h.live(rec) == 0
+	if last {
+		h.count--
+		h.forget(ch, rec)
+	}
+	return last
+}
+
+// moveLast fills the place of a departed member with the last one.
+func (h *Hub) moveLast(rec *record, place uint32) {
+	end := rec.list.len - 1
+	if place != end {
+		moved := h.lists.get(&rec.list, end)
+		h.lists.set(&rec.list, place, moved)
+		h.subs.At(moved).member = place
+	}
+	h.lists.truncate(&rec.list, end)
+}
+
+// forget releases the record of a channel without members and cursors.
+func (h *Hub) forget(ch uint32, rec *record) {
+	if rec.cursors > 0 || h.live(rec) > 0 {
+		return
+	}
+	h.lists.drop(&rec.list)
+	*rec = record{}
+	h.names.Release(ch)
+}
+
+// Validate checks every list against every subscription. Slow: for tests,
+// simulation and a debug page.
+func (h *Hub) Validate() error {
+	var used [classes + 2]int
+	total, count := 0, 0
+	var err error
+	h.names.Each(func(id uint32, name []byte, _ int) bool {
+		rec := h.channels.At(id)
+		used[rec.list.class]++
+		n, e := h.validateRecord(id, rec)
+		if e != nil {
+			err = fmt.Errorf("hub: channel %q: %w", name, e)
+			return false
+		}
+		total += n
+		if n > 0 {
+			count++
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if total != h.subs.Len() || count != h.count {
+		return fmt.Errorf("hub: lists hold %d members in %d channels, counted %d in %d", total, count, h.subs.Len(), h.count)
+	}
+	if err := h.lists.validate(&used); err != nil {
+		return err
+	}
+	if err := h.subs.Validate(); err != nil {
+		return err
+	}
+	return h.names.Validate()
+}
+
+func (h *Hub) validateRecord(id uint32, rec *record) (live int, err error) {
+	holes := 0
+	for i := range rec.list.len {
+		m := h.lists.get(&rec.list, i)
+		if m == hole {
+			holes++
+			continue
+		}
+		if sub := h.subs.At(m); sub.ch != id || sub.member != i || rec.forms>>sub.form&1 == 0 {
+			return 0, fmt.Errorf("place %d holds subscription %d of channel %d, place %d, form %d", i, m, sub.ch, sub.member, sub.form)
+		}
+	}
+	if holes != int(rec.holes) || holes > 0 && rec.cursors == 0 {
+		return 0, fmt.Errorf("%d holes found, %d counted under %d cursors", holes, rec.holes, rec.cursors)
+	}
+	if rec.list.len == 0 && rec.cursors == 0 {
+		return 0, fmt.Errorf("kept without members or cursors")
+	}
+	return int(rec.list.len) - holes, nil
+}

@@ -1,0 +1,135 @@
+package session
+
+import (
+	"shoal/codec/proto"
+	"shoal/server/channel"
+)
+
+// command handles one command; the state decides before the request does.
+func (m *machine) command() {
+	m.alive()
+	cmd := m.in.Command
+	switch method := cmd.Method(); {
+	case m.state == StateUnusable:
+		m.disconnect(channel.DisconnectBadRequest)
+	case m.Busy():
+		m.disconnect(channel.DisconnectServerError) // the performer broke its rule
+	case m.state == StateIdle && method != proto.MethodConnect:
+		m.disconnect(channel.DisconnectBadRequest)
+	case cmd.Id == 0 && cmd.Send == nil: // whatever else it holds
+		m.pong()
+	default:
+		m.dispatch(cmd, method)
+	}
+}
+
+func (m *machine) dispatch(cmd *proto.Command, method proto.Method) {
+	switch method {
+	case proto.MethodConnect:
+		m.connect(cmd)
+	case proto.MethodSubscribe:
+		m.subscribe(cmd)
+	case proto.MethodUnsubscribe:
+		m.unsubscribe(cmd)
+	case proto.MethodPublish:
+		m.publish(cmd)
+	case proto.MethodRefresh:
+		m.refresh(cmd)
+	case proto.MethodPresence, proto.MethodPresenceStats, proto.MethodHistory,
+		proto.MethodRPC, proto.MethodSubRefresh:
+		m.replyError(cmd.Id, channel.ErrNotAvailable.Err())
+	case proto.MethodSend: // has no reply that could say so
+		m.disconnect(channel.DisconnectNotAvailable)
+	default:
+		m.disconnect(channel.DisconnectBadRequest)
+	}
+}
+
+func (m *machine) connect(cmd *proto.Command) {
+	if m.state != StateIdle {
+		m.disconnect(channel.DisconnectBadRequest)
+		return
+	}
+	m.setAwait(awaitAuth)
+	m.emit(Effect{Kind: EffectAuthenticate, ID: cmd.Id, Command: cmd})
+}
+
+func (m *machine) subscribe(cmd *proto.Command) {
+	req := cmd.Subscribe
+	if req.Channel == "" || req.Delta != "" && req.Delta != "fossil" {
+		m.disconnect(channel.DisconnectBadRequest)
+		return
+	}
+	opts, err := m.maySubscribe(req)
+	if err != nil {
+		m.replyError(cmd.Id, err)
+		return
+	}
+	m.subCount++
+	m.setAwait(awaitSubscribed)
+	m.emit(Effect{Kind: EffectSubscribe, ID: cmd.Id, Channel: req.Channel, Options: opts, Command: cmd})
+}
+
+// maySubscribe makes the checks that need no knowledge of the user, in the order that
+// decides which error is seen.
+func (m *machine) maySubscribe(req *proto.SubscribeRequest) (*channel.Options, *channel.Error) {
+	switch {
+	case !m.cfg.Rules.Fits(req.Channel):
+		return nil, channel.ErrBadRequest.Err()
+	case m.in.View.Subscribed(req.Channel):
+		return nil, channel.ErrAlreadySubscribed.Err()
+	case int(m.subCount) >= m.cfg.channelsMax():
+		return nil, channel.ErrLimitExceeded.Err()
+	case req.Type != 0: // map and shared-poll subscriptions
+		return nil, channel.ErrNotAvailable.Err()
+	}
+	return m.cfg.Rules.Resolve(req.Channel)
+}
+
+func (m *machine) unsubscribe(cmd *proto.Command) {
+	name := cmd.Unsubscribe.Channel
+	if name == "" {
+		m.disconnect(channel.DisconnectBadRequest)
+		return
+	}
+	// Not being a member is no error: the client may not have seen yet that it was removed.
+	if m.subCount > 0 && m.in.View.Subscribed(name) {
+		m.subCount--
+		m.emit(Effect{Kind: EffectUnsubscribe, Channel: name})
+	}
+	m.reply(Effect{Kind: EffectReplyUnsubscribe, ID: cmd.Id, Channel: name})
+}
+
+func (m *machine) publish(cmd *proto.Command) {
+	req := cmd.Publish
+	if req.Channel == "" || len(req.Data) == 0 {
+		m.disconnect(channel.DisconnectBadRequest)
+		return
+	}
+	opts, err := m.cfg.Rules.Resolve(req.Channel)
+	if err != nil {
+		m.replyError(cmd.Id, err)
+		return
+	}
+	m.setAwait(awaitPublished)
+	m.emit(Effect{Kind: EffectPublish, ID: cmd.Id, Channel: req.Channel, Options: opts, Command: cmd})
+}
+
+func (m *machine) refresh(cmd *proto.Command) {
+	if cmd.Refresh.Token == "" {
+		m.disconnect(channel.DisconnectBadRequest)
+		return
+	}
+	m.setAwait(awaitRefreshed)
+	m.emit(Effect{Kind: EffectRefresh, ID: cmd.Id, Command: cmd})
+}
+
+// reply emits a reply; the client hears of us and we heard of it.
+func (m *machine) reply(e Effect) {
+	m.activeAt = m.in.Now
+	m.emit(e)
+}
+
+func (m *machine) replyError(id uint32, err *channel.Error) {
+	m.reply(Effect{Kind: EffectReplyError, ID: id, Err: err})
+}

@@ -1,0 +1,113 @@
+package session
+
+import (
+	"shoal/codec/proto"
+	"shoal/server/channel"
+)
+
+// Kind is what happened.
+type Kind uint8
+
+// The kinds of input; the package documentation says what each needs.
+const (
+	KindBytes Kind = iota
+	KindOpened
+	KindPong
+	KindCommand
+	KindMalformed
+	KindTimer
+	KindAuthenticated
+	KindSubscribed
+	KindPublished
+	KindRefreshed
+	KindDisconnect
+	kindCount
+)
+
+// String returns the kind's name in logs and stories.
+func (k Kind) String() string {
+	if k < kindCount {
+		return [...]string{"bytes", "opened", "pong", "command", "malformed", "timer",
+			"authenticated", "subscribed", "published", "refreshed", "disconnect"}[k]
+	}
+	return "unknown"
+}
+
+// View is what a session needs to know of the world while it handles a command.
+type View interface {
+	// Subscribed says whether the session is a member of the channel, or is being made one.
+	Subscribed(channel string) bool
+}
+
+// Input is one thing that happened. Step reads it and keeps nothing of it.
+type Input struct {
+	Kind   Kind
+	Native bool   // of KindOpened: ping with WebSocket frames; the client does not want protocol pings
+	Now    Tick   // never less than in the step before
+	Rand   uint32 // any random number; spreads the first ping
+	ID     uint32 // of an outcome: the command it belongs to, as in the effect
+
+	Command    *proto.Command
+	View       View
+	Channel    string // of an outcome, as in the effect
+	Refusal    channel.Refusal
+	Unix       int64               // wall clock, seconds
+	ExpireAt   int64               // Unix seconds at which what was granted ends; 0 never
+	Subs       []channel.ServerSub // of KindAuthenticated: each channel once
+	Disconnect *channel.Disconnect
+}
+
+// EffectKind is what is to be done.
+type EffectKind uint8
+
+// The effects; the package documentation says what the performer does for each.
+const (
+	EffectArm EffectKind = iota
+	EffectDisconnect
+	EffectAuthenticate
+	EffectSubscribe
+	EffectUnsubscribe
+	EffectUnsubscribeAll
+	EffectPublish
+	EffectRefresh
+	EffectReplyError
+	EffectReplyConnect
+	EffectReplySubscribe
+	EffectReplyUnsubscribe
+	EffectReplyPublish
+	EffectReplyRefresh
+	EffectPing
+	EffectPingFrame
+	EffectDormant
+	EffectAwake
+	effectCount
+)
+
+// String returns the effect's name in logs and stories.
+func (k EffectKind) String() string {
+	if k < effectCount {
+		return [...]string{"arm", "disconnect", "authenticate", "subscribe", "unsubscribe",
+			"unsubscribe-all", "publish", "refresh", "reply-error", "reply-connect",
+			"reply-subscribe", "reply-unsubscribe", "reply-publish", "reply-refresh",
+			"ping", "ping-frame", "dormant", "awake"}[k]
+	}
+	return "unknown"
+}
+
+// Effect is one thing to do.
+type Effect struct {
+	Kind    EffectKind
+	Expires bool   // what was granted ends, in TTL seconds
+	Pong    bool   // of EffectReplyConnect: pings must be answered
+	ID      uint32 // the command it answers or serves
+	After   Tick   // of EffectArm; ≥ 1
+	TTL     uint32 // seconds
+	Ping    uint32 // of EffectReplyConnect: seconds between pings; 0 none
+
+	Channel    string
+	Options    *channel.Options // that rule Channel
+	Command    *proto.Command
+	Sub        *channel.ServerSub
+	Err        *channel.Error
+	Disconnect *channel.Disconnect
+}
