@@ -1,0 +1,155 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEveryKeyIsDocumented(t *testing.T) {
+	seen := map[string]string{}
+	for _, key := range Keys() {
+		if !strings.HasSuffix(key.Doc, ".") {
+			t.Errorf("%s: doc %q is missing or no sentence", key.Name, key.Doc)
+		}
+		if other, taken := seen[key.Env]; taken {
+			t.Errorf("%s and %s share the variable %s", key.Name, other, key.Env)
+		}
+		seen[key.Env] = key.Name
+		looksSecret := strings.Contains(key.Name, "secret") || strings.HasSuffix(key.Name, "api.key")
+		if looksSecret && key.Type == "string" && !key.Secret {
+			t.Errorf("%s looks like a secret and is not marked as one", key.Name)
+		}
+	}
+}
+
+func TestForeignKeysAreNotKeysOfOurs(t *testing.T) {
+	for _, known := range foreignKeys() {
+		if _, ours := configSchema().find(known.key); ours {
+			t.Errorf("foreign.txt lists %s, which Config has: remove the line", known.key)
+		}
+	}
+	for key := range DevProfile() {
+		if _, ours := configSchema().find(key); !ours {
+			t.Errorf("DevProfile sets %s, which Config does not have", key)
+		}
+	}
+}
+
+// TestValidateRefuses breaks one value of a valid configuration at a time.
+func TestValidateRefuses(t *testing.T) {
+	for _, c := range []struct {
+		key    string
+		change func(*Config)
+	}{
+		{"http_server.port", func(c *Config) { c.HTTPServer.Port = 65536 }},
+		{"http_server.address", func(c *Config) { c.HTTPServer.Address = "http://x" }},
+		{"http_server.internal_port", func(c *Config) { c.HTTPServer.InternalPort = 8000 }},
+		{"http_api.error_mode", func(c *Config) { c.HTTPAPI.ErrorMode = "loud" }},
+		{"http_api.key", func(c *Config) { c.HTTPAPI.Key = "k\n" }},
+		{"http_api.handler_prefix", func(c *Config) { c.HTTPAPI.HandlerPrefix = "api" }},
+		{"http_api.handler_prefix", func(c *Config) { c.HTTPAPI.HandlerPrefix = c.WebSocket.HandlerPrefix + "/" }},
+		{"client.ping_interval", func(c *Config) { c.Client.PingInterval = -1 }},
+		{"client.pong_timeout", func(c *Config) { c.Client.PongTimeout = c.Client.PingInterval }},
+		{"client.stale_close_delay", func(c *Config) { c.Client.StaleCloseDelay = 0 }},
+		{"client.channel_limit", func(c *Config) { c.Client.ChannelLimit = 65536 }},
+		{"client.queue_max_size", func(c *Config) { c.Client.QueueMaxSize = 0 }},
+		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"example.com"} }},
+		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"https://example.com/"} }},
+		{"client.subscription_token.enabled", func(c *Config) { c.Client.SubscriptionToken.Enabled = true }},
+		{"client.token.hmac_previous_secret_key", func(c *Config) { c.Client.Token.HMACPreviousSecretKey = "old" }},
+		{"channel.max_length", func(c *Config) { c.Channel.MaxLength = 0 }},
+		{"channel.namespace_boundary", func(c *Config) { c.Channel.NamespaceBoundary = "\t" }},
+		{"channel.namespaces", func(c *Config) { c.Channel.Namespaces = []Namespace{{Name: "a"}} }},
+		{"channel.namespaces", func(c *Config) { c.Channel.Namespaces = []Namespace{{Name: "ab"}, {Name: "ab"}} }},
+		{"websocket.message_size_limit", func(c *Config) { c.WebSocket.MessageSizeLimit = 0 }},
+		{"websocket.decompressed_message_size_limit", func(c *Config) { c.WebSocket.DecompressedMessageSizeLimit = 1024 }},
+		{"websocket.compression_level", func(c *Config) { c.WebSocket.CompressionLevel = 10 }},
+		{"echo.path", func(c *Config) { c.Echo.Path = "echo" }},
+		{"loop.loops", func(c *Config) { c.Loop.Loops = 257 }},
+		{"loop.tick", func(c *Config) { c.Loop.Tick = time.Millisecond }},
+		{"loop.tick", func(c *Config) { c.Loop.Tick = 300 * time.Millisecond }},
+		{"heartbeat.misses_max", func(c *Config) { c.Heartbeat.MissesMax = 16 }},
+		{"heartbeat.dormant_misses", func(c *Config) { c.Heartbeat.Dormant, c.Heartbeat.MissesMax = true, 1 }},
+		{"channel.without_namespace.channel_regex", func(c *Config) { c.Channel.WithoutNamespace.ChannelRegex = "(" }},
+		{"heartbeat.quiet_after", func(c *Config) { c.Heartbeat.Dormant, c.Heartbeat.QuietAfter = true, time.Minute }},
+		{"heartbeat.quiet_interval", func(c *Config) { c.Heartbeat.Dormant, c.Heartbeat.QuietInterval = true, 8*time.Second }},
+		{"tcp.keepalive_idle", func(c *Config) { c.TCP.KeepAliveIdle = 1500 * time.Millisecond }},
+		{"tcp.user_timeout", func(c *Config) { c.TCP.UserTimeout = time.Minute }},
+		{"proxy_protocol.enabled", func(c *Config) { c.ProxyProtocol.Enabled = true }},
+		{"proxy_protocol.trusted", func(c *Config) { c.ProxyProtocol.Trusted = []string{"10.0.0.0/33"} }},
+		{"gc.percent", func(c *Config) { c.GC.Percent = -1 }},
+		{"log.level", func(c *Config) { c.Log.Level = "loud" }},
+		{"log.format", func(c *Config) { c.Log.Format = "xml" }},
+		{"engine.type", func(c *Config) { c.Engine.Type = "redis" }},
+	} {
+		cfg := Default()
+		c.change(&cfg)
+		err := cfg.Validate()
+		var wrong *ValueError
+		if !errors.As(err, &wrong) || wrong.Key != c.key || wrong.Why == "" || wrong.Change == "" {
+			t.Errorf("got %v, want a fault of %s", err, c.key)
+		}
+	}
+	if err := Default().Validate(); err != nil {
+		t.Errorf("the default is refused: %v", err)
+	}
+}
+
+func TestErrorsNeverShowSecrets(t *testing.T) {
+	cfg := Default()
+	cfg.HTTPAPI.Key = " hush"
+	cfg.Client.Token.HMACPreviousSecretKey = "hush"
+	if err := cfg.Validate(); err == nil || strings.Contains(err.Error(), "hush") {
+		t.Errorf("error %v; want one without the secret", err)
+	}
+}
+
+func TestPrintLoadsAgainAndHidesSecrets(t *testing.T) {
+	cfg, _, err := load(t, LoadOptions{File: "testdata/centrifugo_v6.yaml"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := cfg.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "secret-for-this-test") {
+		t.Errorf("a secret is printed:\n%s", out.String())
+	}
+	again, warnings, err := load(t, LoadOptions{File: write(t, "printed.yaml", out.String())})
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("what was printed does not load: %v %q\n%s", err, warnings, out.String())
+	}
+	cfg.HTTPAPI.Key, cfg.Client.Token.HMACSecretKey = masked, masked
+	if cfg.TCP.UserTimeout != 0 || !reflect.DeepEqual(normal(cfg), normal(again)) {
+		t.Errorf("printed and loaded again:\ngot  %+v\nwant %+v", again, cfg)
+	}
+}
+
+// normal makes empty and missing lists alike.
+func normal(c Config) Config {
+	if len(c.ProxyProtocol.Trusted) == 0 {
+		c.ProxyProtocol.Trusted = nil
+	}
+	if len(c.Client.AllowedOrigins) == 0 {
+		c.Client.AllowedOrigins = nil
+	}
+	if len(c.Channel.Namespaces) == 0 {
+		c.Channel.Namespaces = nil
+	}
+	return c
+}
+
+func TestZeroMeaningsAreApplied(t *testing.T) {
+	c := Default()
+	if got, want := c.TCP.UserTimeoutEffective(), 345*time.Second; got != want {
+		t.Errorf("user timeout %v, want idle + interval × count = %v", got, want)
+	}
+	if got, want := c.WebSocket.InflatedLimit(), 655360; got != want {
+		t.Errorf("inflated limit %d, want ten times the message limit = %d", got, want)
+	}
+}

@@ -1,0 +1,98 @@
+package config
+
+import "time"
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+
+	echoMessageSizeLimit = 16 * mib
+)
+
+// Default is the configuration of a server nobody configured: it listens on port 8000 and refuses everything that needs a
+// permission. It is valid.
+func Default() Config {
+	return Config{
+		HTTPServer: HTTPServer{Port: 8000},
+		HTTPAPI:    HTTPAPI{HandlerPrefix: "/api"},
+		Client: Client{
+			PingInterval: 25 * time.Second, PongTimeout: 8 * time.Second,
+			StaleCloseDelay: 10 * time.Second, ExpiredCloseDelay: 25 * time.Second,
+			ChannelLimit: 128, QueueMaxSize: mib,
+		},
+		Channel: Channel{
+			MaxLength: 255, PrivatePrefix: "$", NamespaceBoundary: ":", UserBoundary: "#", UserSeparator: ",",
+		},
+		WebSocket: WebSocket{HandlerPrefix: "/connection/websocket", MessageSizeLimit: 64 * kib, CompressionLevel: 1},
+		Engine:    Engine{Type: "memory"},
+		Loop: Loop{
+			Tick: 100 * time.Millisecond, AcceptBatch: 64, NodeBacklogSize: 256 * mib, ReadBufferSize: 64 * kib,
+			MailboxSize: 64 * kib, FlushSlice: 128, CloseTimeout: 5 * time.Second, MemoryTrimPeriod: 30 * time.Second,
+		},
+		Handshake: Handshake{Timeout: 10 * time.Second, HeaderSizeLimit: 8 * kib, HeaderCountLimit: 64},
+		Heartbeat: Heartbeat{
+			DormantMisses: 2, DormantTime: 30 * time.Second,
+			IdleAfter: time.Minute, IdleInterval: 30 * time.Second,
+			QuietAfter: 5 * time.Minute, QuietInterval: 10 * time.Second,
+		},
+		TCP: TCP{
+			KeepAliveIdle: 300 * time.Second, KeepAliveInterval: 15 * time.Second, KeepAliveCount: 3,
+		},
+		Shutdown:   Shutdown{Timeout: 30 * time.Second},
+		Log:        Log{Level: "info", Format: "text"},
+		Prometheus: Endpoint{HandlerPrefix: "/metrics"},
+		Health:     Endpoint{HandlerPrefix: "/health"},
+		Debug:      Endpoint{HandlerPrefix: "/debug/pprof"},
+		Echo:       Echo{MessageSizeLimit: echoMessageSizeLimit, Compression: true},
+	}
+}
+
+// DevProfile gives the values that dev = true puts in place of the defaults, by key. A flag, an environment variable or
+// the file overrules each of them. Everything that opens a door comes with a listener on the loopback interface.
+func DevProfile() map[string]any {
+	return map[string]any{
+		"http_server.address": "127.0.0.1",
+		"http_api.key":        "dev",
+		"client.allow_anonymous_connect_without_token":            true,
+		"channel.without_namespace.allow_subscribe_for_client":    true,
+		"channel.without_namespace.allow_subscribe_for_anonymous": true,
+		"channel.without_namespace.allow_publish_for_subscriber":  true,
+		"channel.without_namespace.allow_publish_for_anonymous":   true,
+		"prometheus.enabled": true,
+		"health.enabled":     true,
+		"debug.enabled":      true,
+	}
+}
+
+// KeepAliveTotal is the time after which the kernel's keepalive alone finds a dead peer: idle + interval × count.
+func (t TCP) KeepAliveTotal() time.Duration {
+	return t.KeepAliveIdle + time.Duration(t.KeepAliveCount)*t.KeepAliveInterval
+}
+
+// Misses is the number of unanswered pings in a row that closes a connection, with the zero meaning applied.
+func (h Heartbeat) Misses() int {
+	switch {
+	case h.MissesMax > 0:
+		return h.MissesMax
+	case h.Dormant:
+		return 3
+	default:
+		return 1
+	}
+}
+
+// InflatedLimit is the largest message after inflating, in bytes, with the zero meaning applied.
+func (w WebSocket) InflatedLimit() int {
+	if w.DecompressedMessageSizeLimit > 0 {
+		return w.DecompressedMessageSizeLimit
+	}
+	return 10 * w.MessageSizeLimit
+}
+
+// UserTimeoutEffective is TCP_USER_TIMEOUT with its zero meaning applied; 0 when keepalive is off and nothing was set.
+func (t TCP) UserTimeoutEffective() time.Duration {
+	if t.UserTimeout != 0 || t.KeepAliveIdle == 0 {
+		return t.UserTimeout
+	}
+	return t.KeepAliveTotal()
+}

@@ -1,0 +1,16 @@
+// Package config turns flags, SHOAL_… environment variables and one YAML, JSON or TOML file into a single typed,
+// validated Config.
+//
+// Precedence, strongest first: flags, environment, file, the development profile (only with dev = true), defaults.
+// Keys carry the names Centrifugo v6 gives the same notion, so that a Centrifugo file loads; a key Shoal does not act on
+// yet, or does not know at all, costs one Warning and nothing else. Shoal's own sections are loop, tcp, handshake,
+// heartbeat, proxy_protocol, echo, gc and the top-level dev.
+//
+// The fields of Config are the only list of keys: the struct tags "key", "doc" and "secret" give the name, the
+// documentation and whether a value may be shown. Flags, environment names, Print, the unknown-key check and the
+// suggestions are all derived from it (schema.go).
+//
+// The package imports no other floor: it holds plain data, and server/program.go translates a section into the Config of
+// the floor that acts on it. It reads the environment and files, knows no clock and starts no goroutine. A Config is a
+// value: copy it freely, but its slices are shared and must not be written to after Load.
+package config

@@ -1,0 +1,61 @@
+package config
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/knadh/koanf/providers/env/v2"
+)
+
+// envFile names the configuration file; main reads it, so it is no key.
+const envFile = EnvPrefix + "CONFIG"
+
+// envOptions maps SHOAL_… variables to keys. A variable no key has is reported and left out.
+func (l *loader) envOptions(environ []string) env.Opt {
+	if environ == nil {
+		environ = os.Environ()
+	}
+	return env.Opt{
+		Prefix: EnvPrefix,
+		EnvironFunc: func() []string {
+			var pairs []string
+			for _, pair := range environ {
+				if strings.Contains(pair, "=") { // env.Provider expects a pair
+					pairs = append(pairs, pair)
+				}
+			}
+			return pairs
+		},
+		TransformFunc: func(name, value string) (string, any) {
+			if i, ok := configSchema().byEnv[name]; ok {
+				return configSchema().fields[i].key, value
+			}
+			if name != envFile && !kubernetesName().MatchString(name) {
+				l.warn("environment", name, unknownEnvText(name))
+			}
+			return "", nil
+		},
+	}
+}
+
+// kubernetesName matches what Kubernetes adds to every pod for a Service whose name begins with "shoal".
+var kubernetesName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+})
+
+// unknownEnvText is the warning for a variable that is no key.
+func unknownEnvText(name string) string {
+	for _, known := range foreignKeys() {
+		if name == envName(known.key) || known.section && strings.HasPrefix(name, envName(known.key)+"_") {
+			return name + " is not supported yet and has no effect" + known.because()
+		}
+	}
+	for _, f := range configSchema().fields {
+		if closeTo(name, envName(f.key)) {
+			return "unknown variable " + shorten(name) + ", did you mean " + envName(f.key) + "?"
+		}
+	}
+	return "unknown variable " + shorten(name) + ": it has no effect; shoal help config lists the names"
+}

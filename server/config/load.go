@@ -1,0 +1,212 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+
+	kmaps "github.com/knadh/koanf/maps"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/v2"
+)
+
+// LoadOptions says where configuration comes from. The zero value reads the process environment and no file.
+type LoadOptions struct {
+	File    string         // path of a .yaml, .yml, .json or .toml file; empty = none
+	Environ []string       // "NAME=value" as os.Environ gives; nil = the process environment
+	Flags   map[string]any // by key, values as text or typed; only those a person actually gave
+}
+
+// Warning is one thing in the configuration that has no effect or deserves a look. It never stops the server.
+type Warning struct {
+	Source string // file name, "environment" or "flags"
+	Key    string // as it stands in the source
+	Text   string // the whole line for a person, without source
+}
+
+// String is the line to log.
+func (w Warning) String() string { return w.Source + ": " + w.Text }
+
+// warningsMax bounds what a hostile or generated file can make us print.
+const warningsMax = 1000
+
+// layer is one source, read but not yet applied.
+type layer struct {
+	source string
+	koanf  *koanf.Koanf
+}
+
+// Load reads every source, applies them by precedence and validates the result. Every wrong value is in the error (joined
+// *ValueError), not only the first. The warnings are complete even when it fails.
+func Load(opts LoadOptions) (Config, []Warning, error) {
+	cfg := Default()
+	l := &loader{cfg: &cfg}
+	layers, err := l.read(opts)
+	if err != nil {
+		return cfg, l.warnings, err
+	}
+	for _, layer := range layers {
+		l.apply(layer)
+	}
+	l.degrade()
+	if len(l.errs) > 0 {
+		return cfg, l.warnings, errors.Join(l.errs...)
+	}
+	return cfg, l.warnings, cfg.Validate()
+}
+
+// loader collects what one Load finds.
+type loader struct {
+	cfg      *Config
+	warnings []Warning
+	dropped  int // warnings beyond warningsMax
+	errs     []error
+}
+
+// read gives the layers, weakest first.
+func (l *loader) read(opts LoadOptions) ([]layer, error) {
+	var layers []layer
+	if opts.File != "" {
+		k, err := l.readFile(opts.File)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer{opts.File, k})
+	}
+	environment := koanf.New(".")
+	if err := environment.Load(env.Provider(".", l.envOptions(opts.Environ)), nil); err != nil {
+		return nil, fmt.Errorf("config: reading the environment: %w", err)
+	}
+	flags, err := fromMap(opts.Flags)
+	if err != nil {
+		return nil, fmt.Errorf("config: reading the flags: %w", err)
+	}
+	layers = append(layers, layer{"environment", environment}, layer{"flags", flags})
+	if !wantsDev(layers) {
+		return layers, nil
+	}
+	profile, err := fromMap(DevProfile())
+	if err != nil {
+		return nil, fmt.Errorf("config: the development profile: %w", err)
+	}
+	return append([]layer{{"dev profile", profile}}, layers...), nil
+}
+
+func fromMap(m map[string]any) (*koanf.Koanf, error) {
+	k := koanf.New(".")
+	return k, k.Load(confmap.Provider(m, "."), nil)
+}
+
+// wantsDev asks the strongest layer that says anything about dev. A value that is no bool is reported when applied.
+func wantsDev(layers []layer) bool {
+	f, _ := configSchema().find("dev")
+	for _, layer := range slices.Backward(layers) {
+		if raw := layer.koanf.Get("dev"); raw != nil {
+			on, err := asBool(f, raw)
+			return on && err == nil
+		}
+	}
+	return false
+}
+
+// apply sets every value of a layer, in key order so that messages are stable.
+func (l *loader) apply(layer layer) {
+	flat := layer.koanf.All()
+	for _, key := range slices.Sorted(maps.Keys(flat)) {
+		l.set(layer.source, configSchema(), reflect.ValueOf(l.cfg).Elem(), key, key, flat[key])
+	}
+	if l.dropped > 0 {
+		l.warnings = append(l.warnings, Warning{layer.source, "", "and " + strconv.Itoa(l.dropped) + " more keys without effect"})
+		l.dropped = 0
+	}
+}
+
+// set puts one raw value where key says, below dst. shown is the key as a person would name it.
+func (l *loader) set(source string, s *schema, dst reflect.Value, key, shown string, raw any) {
+	if raw == nil {
+		return // "key:" with nothing after it
+	}
+	f, ok := s.find(key)
+	if !ok {
+		l.unplaced(source, s, key, shown, raw)
+		return
+	}
+	f.key = shown
+	v := dst.FieldByIndex(f.index)
+	if text, ok := raw.(string); ok && text == "" && v.Kind() != reflect.String {
+		return // an empty variable is an unset one
+	}
+	if namespaces, ok := v.Addr().Interface().(*[]Namespace); ok {
+		l.setNamespaces(source, f, namespaces, raw)
+		return
+	}
+	if err := setValue(f, raw, v); err != nil {
+		l.fail(source, err)
+	}
+}
+
+// unplaced judges a key that is no leaf: an empty section, a section given a value, or a key that means nothing here.
+func (l *loader) unplaced(source string, s *schema, key, shown string, raw any) {
+	if !s.heads[key] {
+		l.warn(source, shown, unknownText(key, shown))
+		return
+	}
+	if m, ok := raw.(map[string]any); ok && len(m) == 0 {
+		return
+	}
+	below := s.below(key)
+	f := field{key: shown, secret: slices.ContainsFunc(below, func(f field) bool { return f.secret })}
+	l.fail(source, f.wrong(raw, "this is a section, not a value", "write its keys below it, such as "+below[0].key))
+}
+
+func (l *loader) setNamespaces(source string, f field, dst *[]Namespace, raw any) {
+	elements, err := asElements(f, raw)
+	if err != nil {
+		l.fail(source, err)
+		return
+	}
+	list := make([]Namespace, len(elements))
+	for i, element := range elements {
+		m, ok := element.(map[string]any)
+		if !ok {
+			l.fail(source, f.wrong(element, "not a section", "write {name: …} with the options of the namespace"))
+			continue
+		}
+		label := fmt.Sprintf("%s[%d]", f.key, i)
+		if name, ok := m["name"].(string); ok && name != "" {
+			label = fmt.Sprintf("%s[%s]", f.key, shorten(name))
+		}
+		flat, _ := kmaps.Flatten(m, nil, ".")
+		for _, key := range slices.Sorted(maps.Keys(flat)) {
+			l.set(source, namespaceSchema(), reflect.ValueOf(&list[i]).Elem(), key, label+"."+key, flat[key])
+		}
+	}
+	*dst = list
+}
+
+// degrade replaces a value that Centrifugo knows and Shoal cannot serve yet by the one it can, with a warning.
+func (l *loader) degrade() {
+	if l.cfg.Engine.Type != "" && l.cfg.Engine.Type != "memory" {
+		l.warn("engine", "engine.type", fmt.Sprintf("engine.type = %q is not supported yet; "+
+			"the memory engine is used: one node, nothing survives a restart", shorten(l.cfg.Engine.Type)))
+	}
+	l.cfg.Engine.Type = "memory"
+}
+
+func (l *loader) warn(source, key, text string) {
+	if len(l.warnings) >= warningsMax {
+		l.dropped++
+		return
+	}
+	l.warnings = append(l.warnings, Warning{source, key, text})
+}
+
+func (l *loader) fail(source string, err error) {
+	if len(l.errs) < warningsMax {
+		l.errs = append(l.errs, fmt.Errorf("%s: %w", source, err))
+	}
+}

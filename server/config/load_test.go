@@ -1,0 +1,244 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// load is Load with an environment of its own, so that the machine's does not matter.
+func load(t *testing.T, opts LoadOptions) (Config, []string, error) {
+	t.Helper()
+	if opts.Environ == nil {
+		opts.Environ = []string{}
+	}
+	cfg, warnings, err := Load(opts)
+	var lines []string
+	for _, w := range warnings {
+		if !strings.Contains(w.Text, "chmod") { // depends on how the tree was checked out
+			lines = append(lines, w.Text)
+		}
+	}
+	return cfg, lines, err
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestNothingConfiguredIsTheValidDefault(t *testing.T) {
+	cfg, warnings, err := load(t, LoadOptions{})
+	if err != nil || len(warnings) != 0 || !reflect.DeepEqual(cfg, Default()) {
+		t.Fatalf("Load of nothing: config %+v\nwarnings %q\nerror %v; want Default(), none, nil", cfg, warnings, err)
+	}
+}
+
+func TestCentrifugoFileLoadsAlikeInEveryFormat(t *testing.T) {
+	want := Default()
+	want.HTTPServer = HTTPServer{Address: "127.0.0.1", Port: 8100, InternalPort: 9100}
+	want.Log.Level = "debug"
+	want.Client.AllowedOrigins = []string{"https://app.example.com", "http://localhost:3000"}
+	want.Client.Token = Token{HMACSecretKey: "a-secret-for-this-test-only", Audience: "chat"}
+	want.Client.PingInterval, want.Client.PongTimeout = 20*time.Second, 5*time.Second
+	want.Client.ChannelLimit = 64
+	want.Channel.WithoutNamespace.AllowSubscribeForClient = true
+	want.Channel.Namespaces = []Namespace{
+		{"news", ChannelOptions{AllowSubscribeForClient: true, AllowSubscribeForAnonymous: true}},
+		{"chat", ChannelOptions{AllowSubscribeForClient: true, AllowPublishForSubscriber: true, ChannelRegex: "^[a-z]+$"}},
+	}
+	want.HTTPAPI.Key = "another-secret-for-this-test"
+	want.WebSocket.Compression, want.WebSocket.CompressionMinSize, want.WebSocket.MessageSizeLimit = true, 512, 131072
+	want.Prometheus.Enabled, want.Health.Enabled = true, true
+	want.Shutdown.Timeout = 10 * time.Second
+
+	wantWarned := []string{ // one line for each key that has no effect
+		"admin.enabled", "admin.password",
+		"channel.namespaces[chat].presence",
+		"channel.namespaces[news].history_size", "channel.namespaces[news].history_ttl",
+		"client.user_connection_limit", "engine.redis.address", "engine.type", "http_server.tls.enabled",
+		"websocket.write_timeout",
+	}
+	for _, ext := range []string{"yaml", "json", "toml"} {
+		cfg, warnings, err := load(t, LoadOptions{File: "testdata/centrifugo_v6." + ext})
+		if err != nil {
+			t.Errorf("%s: %v", ext, err)
+		}
+		if !reflect.DeepEqual(cfg, want) {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", ext, cfg, want)
+		}
+		var warned []string
+		for _, line := range warnings {
+			if !strings.Contains(line, "not supported yet") {
+				t.Errorf("%s: warning %q does not say «not supported yet»", ext, line)
+			}
+			warned = append(warned, strings.Fields(line)[0])
+		}
+		slices.Sort(warned)
+		if !slices.Equal(warned, wantWarned) {
+			t.Errorf("%s: warned of %q\nwant %q", ext, warned, wantWarned)
+		}
+	}
+}
+
+func TestEachSourceOverrulesTheWeakerOnes(t *testing.T) {
+	file := write(t, "c.yaml", "client:\n  ping_interval: 21s\n  pong_timeout: 6s\n  channel_limit: 3\n")
+	environ := []string{"SHOAL_CLIENT_PING_INTERVAL=22s", "SHOAL_CLIENT_PONG_TIMEOUT=7s", "PATH=/bin"}
+	flags := map[string]any{"client.ping_interval": "23s"}
+
+	cfg, warnings, err := load(t, LoadOptions{File: file, Environ: environ, Flags: flags})
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("warnings %q, error %v", warnings, err)
+	}
+	c := cfg.Client
+	if c.PingInterval != 23*time.Second || c.PongTimeout != 7*time.Second || c.ChannelLimit != 3 ||
+		c.StaleCloseDelay != 10*time.Second {
+		t.Errorf("ping %v pong %v channels %d stale %v; want 23s (flag) 7s (environment) 3 (file) 10s (default)",
+			c.PingInterval, c.PongTimeout, c.ChannelLimit, c.StaleCloseDelay)
+	}
+}
+
+func TestEveryKeyLoadsFromItsEnvironmentVariable(t *testing.T) {
+	samples := map[string]string{
+		"bool": "true", "int": "8", "duration": "7s", "string": "x", "list": "10.0.0.1, 10.0.0.2",
+		"namespaces": `[{"name":"news","allow_publish_for_client":true}]`,
+	}
+	for _, key := range Keys() {
+		if key.Name == "dev" || key.Name == "engine.type" {
+			continue // the one moves other values, the other has a single one
+		}
+		l := &loader{cfg: new(Config)}
+		layers, err := l.read(LoadOptions{Environ: []string{key.Env + "=" + samples[key.Type]}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, layer := range layers {
+			l.apply(layer)
+		}
+		f, _ := configSchema().find(key.Name)
+		if len(l.errs)+len(l.warnings) > 0 || reflect.ValueOf(*l.cfg).FieldByIndex(f.index).IsZero() {
+			t.Errorf("%s=%s did not set %s: errors %v, warnings %v", key.Env, samples[key.Type], key.Name, l.errs, l.warnings)
+		}
+	}
+}
+
+func TestDevProfileGivesWayToAnythingExplicit(t *testing.T) {
+	file := write(t, "c.toml", "http_api.key = 'mine'\n")
+	cfg, _, err := load(t, LoadOptions{File: file, Flags: map[string]any{"dev": "true", "http_server.address": "0.0.0.0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.HTTPAPI.Key != "mine" || cfg.HTTPServer.Address != "0.0.0.0" || !cfg.Prometheus.Enabled || !cfg.Dev ||
+		!cfg.Channel.WithoutNamespace.AllowSubscribeForAnonymous {
+		t.Errorf("dev profile: %+v", cfg)
+	}
+	cfg, _, err = load(t, LoadOptions{Environ: []string{"SHOAL_DEV=1"}, Flags: map[string]any{"dev": "false"}})
+	if err != nil || cfg.HTTPAPI.Key != "" {
+		t.Errorf("--dev=false over SHOAL_DEV=1: key %q, error %v; want no profile", cfg.HTTPAPI.Key, err)
+	}
+}
+
+func TestUnknownKeysAreNamedOnceWithASuggestion(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"client:\n  ping_intervall: 1s\n", "unknown key client.ping_intervall, did you mean client.ping_interval?"},
+		{"Client:\n  ping_interval: 20s\n", "unknown key Client.ping_interval, did you mean client.ping_interval?"},
+		{"ping_interval: 20s\n", "unknown key ping_interval, did you mean client.ping_interval?"},
+		{"zzzzzz: 1\n", "unknown key zzzzzz: it has no effect; shoal help config lists the keys"},
+		{"channel:\n  namespaces:\n    - name: ab\n      allow_subscribe: true\n",
+			"unknown key channel.namespaces[ab].allow_subscribe, did you mean allow_subscribe_for_client?"},
+		{"client:\n  token:\n    audience_regex: x\n", "client.token.audience_regex is not supported yet and has no effect: " +
+			"the aud claim is NOT checked against it; use client.token.audience"},
+		{"channel:\n  namespaces:\n    - name: ab\n      map:\n        mode: x\n",
+			"channel.namespaces[ab].map.mode is not supported yet and has no effect"},
+	} {
+		_, warnings, err := load(t, LoadOptions{File: write(t, "c.yaml", c.text)})
+		if err != nil || len(warnings) != 1 || warnings[0] != c.want {
+			t.Errorf("%q:\ngot  %q, error %v\nwant %q", c.text, warnings, err, c.want)
+		}
+	}
+}
+
+func TestUnknownVariablesAreNamedButNotThoseOfKubernetes(t *testing.T) {
+	_, warnings, err := load(t, LoadOptions{Environ: []string{
+		"SHOAL_CONFIG=x.yaml", "SHOAL_SERVICE_HOST=10.0.0.1", "SHOAL_PORT=tcp://10.0.0.1:80", "SHOAL_PORT_80_TCP_ADDR=10.0.0.1",
+		"SHOAL_CLIENT_PING_INTERVALL=1s", "SHOAL_ADMIN_PASSWORD=p", "SHOAL_QQQQQQ=1", "SHOAL_CLIENT_INSECURE=",
+	}})
+	want := []string{
+		"unknown variable SHOAL_CLIENT_PING_INTERVALL, did you mean SHOAL_CLIENT_PING_INTERVAL?",
+		"SHOAL_ADMIN_PASSWORD is not supported yet and has no effect",
+		"unknown variable SHOAL_QQQQQQ: it has no effect; shoal help config lists the names",
+	}
+	if err != nil || !slices.Equal(warnings, want) {
+		t.Errorf("got  %q, error %v\nwant %q", warnings, err, want)
+	}
+}
+
+func TestWrongValuesSayKeyValueWhyAndWhatToChange(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{`{"client":{"ping_interval":25}}`, `client.ping_interval = "25": a duration needs a unit; write it as text`},
+		{`{"client":{"ping_interval":"soon"}}`, `client.ping_interval = "soon": not a duration; write a number and a unit`},
+		{`{"client":{"channel_limit":"many"}}`, `client.channel_limit = "many": not a whole number; write a whole number`},
+		{`{"client":{"channel_limit":1.5}}`, `client.channel_limit = "1.5": not a whole number`},
+		{`{"client":{"insecure":"perhaps"}}`, `client.insecure = "perhaps": not a yes/no value; write true or false`},
+		{`{"client":{"allowed_origins":7}}`, `client.allowed_origins = "7": not a list; write ["a", "b"]`},
+		{`{"client":5}`, `client = "***": this is a section, not a value; write its keys below it, such as client.insecure`},
+		{`{"loop":5}`, `loop = "5": this is a section, not a value; write its keys below it, such as loop.loops`},
+		{`{"http_api":{"key":[1]}}`, `http_api.key = "***": not a text; put it in quotes`},
+		{`{"channel":{"namespaces":{"news":{}}}}`, "unknown key"},
+		{`{"channel":{"namespaces":"news"}}`, `channel.namespaces = "news": not a list of namespaces; write a list of sections`},
+		{`{"channel":{"namespaces":["news"]}}`, `channel.namespaces = "news": not a section; write {name: …}`},
+		{`{"http_server":{"port":70000}}`, `http_server.port = "70000": outside its bounds; choose 0 to 65535`},
+	} {
+		_, warnings, err := load(t, LoadOptions{File: write(t, "c.json", c.text)})
+		if got := fmt.Sprint(warnings, err); !strings.Contains(got, c.want) {
+			t.Errorf("%s:\ngot  %s\nwant %s", c.text, got, c.want)
+		}
+	}
+}
+
+func TestEveryWrongValueIsReportedAtOnce(t *testing.T) {
+	_, _, err := load(t, LoadOptions{
+		File:    write(t, "c.yaml", "client.ping_interval: x\nclient:\n  pong_timeout: y\n"),
+		Environ: []string{"SHOAL_HTTP_SERVER_PORT=tcp://10.0.0.1:80"},
+	})
+	for _, want := range []string{"client.ping_interval", "client.pong_timeout", "enableServiceLinks"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v does not mention %s", err, want)
+		}
+	}
+}
+
+func TestFilesThatCannotBeReadSayWhatToDo(t *testing.T) {
+	for _, c := range []struct{ path, want string }{
+		{"testdata/none.yaml", "there is no file testdata/none.yaml; give an existing one"},
+		{"testdata/config.ini", "name it .yaml, .yml, .json or .toml"},
+		{write(t, "bad.yaml", "a: [1"), "does not parse"},
+		{write(t, "bad.json", "{"), "does not parse"},
+		{write(t, "bad.toml", "a = "), "does not parse"},
+		{write(t, "huge.json", strings.Repeat(" ", fileBytesMax+1)), "is it a configuration file?"},
+	} {
+		if _, _, err := load(t, LoadOptions{File: c.path}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", c.path, err, c.want)
+		}
+	}
+}
+
+func TestSecretsInAPublicFileAreWarnedOf(t *testing.T) {
+	path := write(t, "c.yaml", "http_api:\n  key: s3cret\n")
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, warnings, err := Load(LoadOptions{File: path, Environ: []string{}})
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].String(), "chmod 640") {
+		t.Errorf("warnings %v, error %v; want one about the file's mode", warnings, err)
+	}
+}

@@ -1,0 +1,83 @@
+package config
+
+import "time"
+
+// Loop sizes the event loops (Shoal's own).
+type Loop struct {
+	Loops            int           `key:"loops" doc:"Event loops, each with a listener of its own; 0 = one for every processor; at most 256."`
+	Tick             time.Duration `key:"tick" doc:"Step of the timer wheel: the resolution of every deadline. 20ms..1s, a whole number of them in a second."`
+	AcceptBatch      int           `key:"accept_batch" doc:"Connections a loop accepts before it serves others again, 1..4096."`
+	ListenBacklog    int           `key:"listen_backlog" doc:"Handshaken connections the kernel may hold for a loop, 0..65535; 0 = all that net.core.somaxconn allows."`
+	ConnectionLimit  int           `key:"connection_limit" doc:"Sockets of any kind in this process, beyond which new ones are accepted and closed; 0 = what the descriptor limit allows."`
+	NodeBacklogSize  int           `key:"node_backlog_size" doc:"Bytes that may wait for all slow clients together; above it the next client that cannot take its message is closed with 3008. Bytes shared by several clients count for each."`
+	ReadBufferSize   int           `key:"read_buffer_size" doc:"Bytes of the one read buffer each loop has, 4096..1048576."`
+	MailboxSize      int           `key:"mailbox_size" doc:"Messages from other goroutines a loop may have waiting; above it the sender gets an error."`
+	FlushSlice       int           `key:"flush_slice" doc:"Connections written to before a loop looks at its other work, 1..65536."`
+	CloseTimeout     time.Duration `key:"close_timeout" doc:"How long a closed connection may take to read its last bytes and answer the close frame."`
+	MemoryTrimPeriod time.Duration `key:"memory_trim_period" doc:"How often emptied chunks of memory go back to the system; 0 = never."`
+}
+
+// Handshake bounds the HTTP request a connection begins with (Shoal's own).
+type Handshake struct {
+	Timeout          time.Duration `key:"timeout" doc:"How long a connection may take to send its whole request head."`
+	HeaderSizeLimit  int           `key:"header_size_limit" doc:"Bytes of request line and headers (431 above), 1024..65536."`
+	HeaderCountLimit int           `key:"header_count_limit" doc:"Headers of a request (431 above), 8..1024."`
+}
+
+// Heartbeat extends the ping of client.ping_interval (Shoal's own).
+type Heartbeat struct {
+	MissesMax     int           `key:"misses_max" doc:"Pings in a row that may stay unanswered before the connection is closed with 3012; 1 = the first miss closes, 3 = the third; 0 = 1, or 3 with heartbeat.dormant; at most 15."`
+	Dormant       bool          `key:"dormant" doc:"Adaptive mode: quieter clients are pinged at intervals of their own, and one that missed heartbeat.dormant_misses pings becomes Dormant, gives its buffers back and is watched for heartbeat.dormant_timeout before it is closed."`
+	DormantMisses int           `key:"dormant_misses" doc:"Misses that make a client Dormant, 1 to heartbeat.misses_max."`
+	DormantTime   time.Duration `key:"dormant_timeout" doc:"How long a Dormant client is watched; any byte from it brings it back."`
+	IdleAfter     time.Duration `key:"idle_after" doc:"Adaptive mode: time without a command after which a client is pinged every heartbeat.idle_interval, its answer not awaited."`
+	IdleInterval  time.Duration `key:"idle_interval" doc:"Ping interval of an idle client."`
+	QuietAfter    time.Duration `key:"quiet_after" doc:"Adaptive mode: time without a command after which a client is pinged every heartbeat.quiet_interval and must answer."`
+	QuietInterval time.Duration `key:"quiet_interval" doc:"Ping interval of a client that has been silent for long."`
+}
+
+// TCP sets the kernel's own view of dead peers, for every accepted socket (Shoal's own).
+type TCP struct {
+	KeepAliveIdle     time.Duration `key:"keepalive_idle" doc:"Silence before the first keepalive probe, whole seconds; 0 = keepalive off."`
+	KeepAliveInterval time.Duration `key:"keepalive_interval" doc:"Time between probes, whole seconds."`
+	KeepAliveCount    int           `key:"keepalive_count" doc:"Unanswered probes after which the kernel closes the connection, 1..127."`
+	UserTimeout       time.Duration `key:"user_timeout" doc:"How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT). It also overrules the probe count, so it is at least idle + interval × count; 0 = exactly that sum."`
+}
+
+// ProxyProtocol reads the client's address from a PROXY v1 or v2 header (Shoal's own).
+type ProxyProtocol struct {
+	Enabled bool     `key:"enabled" doc:"Connections from trusted proxies must begin with a PROXY header."`
+	Trusted []string `key:"trusted" doc:"Networks (CIDR) or addresses of the proxies; connections from elsewhere must not send the header."`
+}
+
+// GC tunes the garbage collector (Shoal's own).
+type GC struct {
+	Percent     int `key:"percent" doc:"Heap growth in percent that starts a collection; 0 = GOGC, or 100; -1 = off (needs gc.memory_limit)."`
+	MemoryLimit int `key:"memory_limit" doc:"Bytes the Go runtime tries to stay below; 0 = GOMEMLIMIT, or none."`
+}
+
+// Shutdown bounds the graceful end.
+type Shutdown struct {
+	Timeout time.Duration `key:"timeout" doc:"How long a shutdown may take before what is left is cut."`
+}
+
+// Log configures the program's log.
+type Log struct {
+	Level  string `key:"level" doc:"none, trace, debug, info, warn or error."`
+	Format string `key:"format" doc:"text or json."`
+	File   string `key:"file" doc:"File to append to; empty = standard error."`
+}
+
+// Endpoint is an HTTP endpoint that can be switched on and moved.
+type Endpoint struct {
+	Enabled       bool   `key:"enabled" doc:"Serves the endpoint."`
+	HandlerPrefix string `key:"handler_prefix" doc:"Path of the endpoint."`
+}
+
+// Echo is an endpoint for conformance tools: every data message comes back, through the production reader, writer and
+// deflate code (Shoal's own).
+type Echo struct {
+	Path             string `key:"path" doc:"Path of the echo endpoint, such as /echo; empty = off."`
+	MessageSizeLimit int    `key:"message_size_limit" doc:"Largest message in bytes, before and after inflating."`
+	Compression      bool   `key:"compression" doc:"Offers permessage-deflate on the echo endpoint."`
+}

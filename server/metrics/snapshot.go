@@ -1,0 +1,110 @@
+package metrics
+
+import "time"
+
+// Labeled is one value of a metric that has a label: a reason, a code or a method.
+type Labeled struct {
+	Label string
+	Count uint64
+}
+
+// LoopSnapshot is the sum over all event loops. Counters run since the start of the process.
+type LoopSnapshot struct {
+	Loops          int
+	Conns          int // sockets open now, of any kind
+	Accepted       uint64
+	Closed         []Labeled // by loop.Reason
+	ReadBytes      uint64
+	WrittenBytes   uint64
+	Reads          uint64 // system calls
+	Writes         uint64
+	Writevs        uint64
+	Turns          uint64
+	TickLag        time.Duration // the latest a tick came since the start; 0 when none was late by more than three
+	BacklogBytes   int64         // waiting for slow peers now
+	SlotBytes      int64         // memory held for connections
+	EmfileEpisodes uint64
+	MailboxFull    uint64
+	Panics         uint64
+}
+
+// WebSocketSnapshot is the sum over all WebSocket transports.
+type WebSocketSnapshot struct {
+	Open                     int
+	Opened                   uint64
+	MessagesIn, MessagesOut  uint64
+	PayloadIn, PayloadOut    uint64    // bytes of data messages, after inflating and before deflating
+	PingsIn, PongsIn         uint64    // control frames
+	Compressed, Uncompressed uint64    // messages sent on conns with permessage-deflate
+	Refused                  []Labeled // upgrades refused, by name of the failure
+	Failed                   []Labeled // connections that broke RFC 6455 or 7692, by name of the rule
+}
+
+// NodeSnapshot is what sessions, hubs and the broker of this node count.
+type NodeSnapshot struct {
+	Sessions, Users, Channels, Subscriptions int // now
+
+	Commands      []Labeled // from clients, by method
+	Errors        []Labeled // replies with an error, by code
+	Disconnects   []Labeled // by code
+	Publications  uint64    // accepted
+	Deliveries    uint64    // to one subscriber each
+	Drops         []Labeled // deliveries that did not happen, by reason
+	PingsSent     uint64
+	PongsMissed   uint64
+	Dormant       int
+	Tokens        []Labeled // verified tokens, by result
+	APIRequests   []Labeled // by method
+	APIErrors     []Labeled // by code
+	APIRejections uint64    // wrong or missing API key
+	HandedOver    uint64    // requests that left a loop for the HTTP server
+}
+
+// WorkerSnapshot is the state of the worker pool.
+type WorkerSnapshot struct {
+	Workers, Running, Queued         int
+	Submitted, Done, Refused, Panics uint64
+}
+
+// MemorySnapshot is what the pools hold now.
+type MemorySnapshot struct {
+	Buffers, BufferBytes int64 // borrowed
+	SharedBytes          int64 // immutable messages still referred to
+	InternedStrings      int64
+}
+
+// Sources says where snapshots come from. A nil function leaves its metrics out. The functions are called on the
+// scraping goroutine, one scrape at a time.
+type Sources struct {
+	Version   string
+	Loop      func() LoopSnapshot
+	WebSocket func() WebSocketSnapshot
+	Node      func() NodeSnapshot
+	Worker    func() WorkerSnapshot
+	Memory    func() MemorySnapshot
+}
+
+// snapshot is all of them, taken once for a scrape.
+type snapshot struct {
+	version   string
+	loop      *LoopSnapshot
+	webSocket *WebSocketSnapshot
+	node      *NodeSnapshot
+	worker    *WorkerSnapshot
+	memory    *MemorySnapshot
+}
+
+func (s *Sources) take() snapshot {
+	return snapshot{
+		version: s.Version, loop: call(s.Loop), webSocket: call(s.WebSocket), node: call(s.Node),
+		worker: call(s.Worker), memory: call(s.Memory),
+	}
+}
+
+func call[T any](f func() T) *T {
+	if f == nil {
+		return nil
+	}
+	v := f()
+	return &v
+}

@@ -1,0 +1,188 @@
+package metrics
+
+import "slices"
+
+// kind is how a value behaves over time.
+type kind uint8
+
+const (
+	counter kind = iota // only grows while the process lives
+	gauge
+)
+
+func (k kind) String() string {
+	if k == counter {
+		return "counter"
+	}
+	return "gauge"
+}
+
+// family is one metric name.
+type family struct {
+	name  string
+	kind  kind
+	label string // empty = the metric has one value
+	help  string
+	read  func(s *snapshot, emit emit)
+}
+
+// emit takes one value; label is ignored for a family without label.
+type emit func(label string, value float64)
+
+// families is every metric of the server, apart from the go_ and process_ ones of the runtime.
+func families() []family {
+	return slices.Concat(webSocketFamilies(), loopFamilies(), sessionFamilies(), apiFamilies(), resourceFamilies())
+}
+
+func webSocketFamilies() []family {
+	ws := func(name, help string, value func(*WebSocketSnapshot) uint64) family {
+		return one(name, counter, help, func(s *snapshot) *WebSocketSnapshot { return s.webSocket },
+			func(w *WebSocketSnapshot) float64 { return float64(value(w)) })
+	}
+	byName := func(name, label, help string, values func(*WebSocketSnapshot) []Labeled) family {
+		return many(name, label, help, func(s *snapshot) *WebSocketSnapshot { return s.webSocket }, values)
+	}
+	return []family{
+		{
+			"websocket_connections_total", gauge, "state", "WebSocket connections: open now, opened and closed since the start.",
+			func(s *snapshot, emit emit) {
+				if w := s.webSocket; w != nil {
+					emit("open", float64(w.Open))
+					emit("opened", float64(w.Opened))
+					emit("closed", float64(w.Opened)-float64(w.Open))
+				}
+			},
+		},
+		ws("websocket_messages_received_total", "Data messages from clients.", func(w *WebSocketSnapshot) uint64 { return w.MessagesIn }),
+		ws("websocket_messages_sent_total", "Data messages to clients.", func(w *WebSocketSnapshot) uint64 { return w.MessagesOut }),
+		ws("websocket_received_bytes_total", "Payload of data messages from clients, after inflating.",
+			func(w *WebSocketSnapshot) uint64 { return w.PayloadIn }),
+		ws("websocket_sent_bytes_total", "Payload of data messages to clients, before deflating.",
+			func(w *WebSocketSnapshot) uint64 { return w.PayloadOut }),
+		ws("websocket_pings_received_total", "Ping frames from clients.", func(w *WebSocketSnapshot) uint64 { return w.PingsIn }),
+		ws("websocket_pongs_received_total", "Pong frames from clients.", func(w *WebSocketSnapshot) uint64 { return w.PongsIn }),
+		ws("websocket_messages_compressed_total", "Messages sent compressed.", func(w *WebSocketSnapshot) uint64 { return w.Compressed }),
+		ws("websocket_messages_uncompressed_total", "Messages sent as they are though compression was negotiated.",
+			func(w *WebSocketSnapshot) uint64 { return w.Uncompressed }),
+		byName("websocket_handshakes_refused_total", "reason", "Upgrades answered with an HTTP error.",
+			func(w *WebSocketSnapshot) []Labeled { return w.Refused }),
+		byName("websocket_errors_total", "reason", "Connections closed for breaking RFC 6455 or RFC 7692.",
+			func(w *WebSocketSnapshot) []Labeled { return w.Failed }),
+	}
+}
+
+func loopFamilies() []family {
+	of := func(s *snapshot) *LoopSnapshot { return s.loop }
+	count := func(name, help string, value func(*LoopSnapshot) uint64) family {
+		return one(name, counter, help, of, func(l *LoopSnapshot) float64 { return float64(value(l)) })
+	}
+	now := func(name, help string, value func(*LoopSnapshot) float64) family {
+		return one(name, gauge, help, of, value)
+	}
+	return []family{
+		now("shoal_loops", "Event loops.", func(l *LoopSnapshot) float64 { return float64(l.Loops) }),
+		now("shoal_conns", "Sockets open now, of any kind.", func(l *LoopSnapshot) float64 { return float64(l.Conns) }),
+		count("shoal_conns_accepted_total", "Sockets accepted.", func(l *LoopSnapshot) uint64 { return l.Accepted }),
+		many("shoal_conns_closed_total", "reason", "Sockets closed.", of, func(l *LoopSnapshot) []Labeled { return l.Closed }),
+		now("shoal_conn_slots_bytes", "Memory held for connections.", func(l *LoopSnapshot) float64 { return float64(l.SlotBytes) }),
+		now("shoal_backlog_bytes", "Bytes waiting for peers that read slowly.", func(l *LoopSnapshot) float64 { return float64(l.BacklogBytes) }),
+		count("shoal_loop_read_bytes_total", "Bytes read from sockets.", func(l *LoopSnapshot) uint64 { return l.ReadBytes }),
+		count("shoal_loop_written_bytes_total", "Bytes written to sockets.", func(l *LoopSnapshot) uint64 { return l.WrittenBytes }),
+		count("shoal_loop_reads_total", "read(2) calls.", func(l *LoopSnapshot) uint64 { return l.Reads }),
+		count("shoal_loop_writes_total", "write(2) calls.", func(l *LoopSnapshot) uint64 { return l.Writes }),
+		count("shoal_loop_writevs_total", "writev(2) calls.", func(l *LoopSnapshot) uint64 { return l.Writevs }),
+		count("shoal_loop_turns_total", "Turns of the loops.", func(l *LoopSnapshot) uint64 { return l.Turns }),
+		now("shoal_loop_lag_seconds", "The latest a tick came since the start: how long a loop was busy or held up; 0 below three ticks.",
+			func(l *LoopSnapshot) float64 { return l.TickLag.Seconds() }),
+		count("shoal_loop_panics_total", "Panics recovered while serving one connection. Each is a bug.",
+			func(l *LoopSnapshot) uint64 { return l.Panics }),
+		count("shoal_loop_mailbox_refusals_total", "Messages a full mailbox refused.", func(l *LoopSnapshot) uint64 { return l.MailboxFull }),
+		count("shoal_emfile_episodes_total", "Times the process ran out of descriptors.", func(l *LoopSnapshot) uint64 { return l.EmfileEpisodes }),
+	}
+}
+
+func sessionFamilies() []family {
+	of := func(s *snapshot) *NodeSnapshot { return s.node }
+	count := func(name, help string, value func(*NodeSnapshot) uint64) family {
+		return one(name, counter, help, of, func(n *NodeSnapshot) float64 { return float64(value(n)) })
+	}
+	now := func(name, help string, value func(*NodeSnapshot) int) family {
+		return one(name, gauge, help, of, func(n *NodeSnapshot) float64 { return float64(value(n)) })
+	}
+	by := func(name, label, help string, values func(*NodeSnapshot) []Labeled) family {
+		return many(name, label, help, of, values)
+	}
+	return []family{
+		now("shoal_sessions", "Client sessions open now.", func(n *NodeSnapshot) int { return n.Sessions }),
+		now("shoal_sessions_dormant", "Sessions that missed pings and are being watched.", func(n *NodeSnapshot) int { return n.Dormant }),
+		now("shoal_users", "Different users among the sessions.", func(n *NodeSnapshot) int { return n.Users }),
+		now("shoal_channels", "Channels with a subscriber on this node.", func(n *NodeSnapshot) int { return n.Channels }),
+		now("shoal_subscriptions", "Subscriptions on this node.", func(n *NodeSnapshot) int { return n.Subscriptions }),
+		by("shoal_commands_total", "method", "Commands from clients.", func(n *NodeSnapshot) []Labeled { return n.Commands }),
+		by("shoal_command_errors_total", "code", "Replies with an error.", func(n *NodeSnapshot) []Labeled { return n.Errors }),
+		by("shoal_disconnects_total", "code", "Sessions ended by the server.", func(n *NodeSnapshot) []Labeled { return n.Disconnects }),
+		count("shoal_publications_total", "Publications accepted.", func(n *NodeSnapshot) uint64 { return n.Publications }),
+		count("shoal_deliveries_total", "Publications handed to one subscriber each.", func(n *NodeSnapshot) uint64 { return n.Deliveries }),
+		by("shoal_drops_total", "reason", "Deliveries that did not happen.", func(n *NodeSnapshot) []Labeled { return n.Drops }),
+		count("shoal_pings_sent_total", "Pings to clients.", func(n *NodeSnapshot) uint64 { return n.PingsSent }),
+		count("shoal_pongs_missed_total", "Pings without an answer in time.", func(n *NodeSnapshot) uint64 { return n.PongsMissed }),
+		by("shoal_tokens_verified_total", "result", "Tokens checked.", func(n *NodeSnapshot) []Labeled { return n.Tokens }),
+	}
+}
+
+func apiFamilies() []family {
+	of := func(s *snapshot) *NodeSnapshot { return s.node }
+	count := func(name, help string, value func(*NodeSnapshot) uint64) family {
+		return one(name, counter, help, of, func(n *NodeSnapshot) float64 { return float64(value(n)) })
+	}
+	return []family{
+		many("shoal_api_requests_total", "method", "Server API calls.", of, func(n *NodeSnapshot) []Labeled { return n.APIRequests }),
+		many("shoal_api_errors_total", "code", "Server API calls answered with an error.", of,
+			func(n *NodeSnapshot) []Labeled { return n.APIErrors }),
+		count("shoal_api_unauthorized_total", "Server API calls with a wrong or missing key.",
+			func(n *NodeSnapshot) uint64 { return n.APIRejections }),
+		count("shoal_requests_handed_over_total", "Requests that left a loop for the HTTP server.",
+			func(n *NodeSnapshot) uint64 { return n.HandedOver }),
+	}
+}
+
+func resourceFamilies() []family {
+	work := func(s *snapshot) *WorkerSnapshot { return s.worker }
+	memory := func(s *snapshot) *MemorySnapshot { return s.memory }
+	return []family{
+		{"shoal_build_info", gauge, "version", "Always 1; the label tells the version.", func(s *snapshot, emit emit) { emit(s.version, 1) }},
+		one("shoal_workers", gauge, "Goroutines of the worker pool.", work, func(w *WorkerSnapshot) float64 { return float64(w.Workers) }),
+		one("shoal_worker_jobs_running", gauge, "Jobs being run.", work, func(w *WorkerSnapshot) float64 { return float64(w.Running) }),
+		one("shoal_worker_jobs_queued", gauge, "Jobs waiting.", work, func(w *WorkerSnapshot) float64 { return float64(w.Queued) }),
+		one("shoal_worker_jobs_submitted_total", counter, "Jobs accepted.", work, func(w *WorkerSnapshot) float64 { return float64(w.Submitted) }),
+		one("shoal_worker_jobs_done_total", counter, "Jobs that ended.", work, func(w *WorkerSnapshot) float64 { return float64(w.Done) }),
+		one("shoal_worker_jobs_refused_total", counter, "Jobs a full queue refused.", work,
+			func(w *WorkerSnapshot) float64 { return float64(w.Refused) }),
+		one("shoal_worker_panics_total", counter, "Jobs that panicked. Each is a bug.", work, func(w *WorkerSnapshot) float64 { return float64(w.Panics) }),
+		one("shoal_buffers_borrowed", gauge, "Byte buffers in use.", memory, func(m *MemorySnapshot) float64 { return float64(m.Buffers) }),
+		one("shoal_buffers_borrowed_bytes", gauge, "Bytes of the buffers in use.", memory, func(m *MemorySnapshot) float64 { return float64(m.BufferBytes) }),
+		one("shoal_shared_bytes", gauge, "Encoded messages somebody still has to be sent.", memory,
+			func(m *MemorySnapshot) float64 { return float64(m.SharedBytes) }),
+		one("shoal_interned_strings", gauge, "Names of users and their infos held.", memory, func(m *MemorySnapshot) float64 { return float64(m.InternedStrings) }),
+	}
+}
+
+// one is a family with a single value, of the part of a snapshot that of finds; without that part it has none.
+func one[T any](name string, k kind, help string, of func(*snapshot) *T, value func(*T) float64) family {
+	return family{name, k, "", help, func(s *snapshot, emit emit) {
+		if part := of(s); part != nil {
+			emit("", value(part))
+		}
+	}}
+}
+
+// many is a counter with a value for each label.
+func many[T any](name, label, help string, of func(*snapshot) *T, values func(*T) []Labeled) family {
+	return family{name, counter, label, help, func(s *snapshot, emit emit) {
+		if part := of(s); part != nil {
+			for _, v := range values(part) {
+				emit(v.Label, float64(v.Count))
+			}
+		}
+	}}
+}

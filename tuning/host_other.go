@@ -1,0 +1,6 @@
+//go:build !linux
+
+package tuning
+
+// ReadHost knows only Linux; elsewhere nothing is known and Check finds nothing.
+func ReadHost() Host { return Host{} }
