@@ -112,8 +112,8 @@ func (s *Nodes[T]) Len() int { return s.length }
 
 // Bytes returns the heap bytes held.
 func (s *Nodes[T]) Bytes() int {
-	var c [chunkNodes]node[T]
-	return s.held*int(unsafe.Sizeof(c)) + cap(s.chunks)*8 + cap(s.used)*4
+	var n node[T] // an array of them would be made on the heap, each time
+	return s.held*int(chunkNodes*unsafe.Sizeof(n)) + cap(s.chunks)*8 + cap(s.used)*4
 }
 
 // Trim drops the memory of chunks without an element and returns how many bytes

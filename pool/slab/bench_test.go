@@ -7,6 +7,15 @@ import (
 )
 
 // The ledger counts by this number, so it has to be what the heap says.
+func TestAskingForBytesDoesNotAllocate(t *testing.T) {
+	s, c := New[[56]byte](), NewColumn[[56]byte]()
+	s.Alloc()
+	c.At(0)
+	if n := testing.AllocsPerRun(100, func() { _ = s.Bytes() + c.Bytes() }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestBytesAgreesWithTheHeap(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()

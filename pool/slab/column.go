@@ -46,8 +46,8 @@ func (c *Column[T]) Peek(slot uint32) *T {
 
 // Bytes returns the heap bytes held.
 func (c *Column[T]) Bytes() int {
-	var v [ChunkSlots]T
-	return c.held*int(unsafe.Sizeof(v)) + cap(c.chunks)*8
+	var v T // an array of them would be made on the heap, each time
+	return c.held*int(ChunkSlots*unsafe.Sizeof(v)) + cap(c.chunks)*8
 }
 
 // Trim drops every chunk for which keep returns false, and returns how many

@@ -126,8 +126,8 @@ func (s *Slab[T]) Held(chunk int) bool {
 
 // Bytes returns the heap bytes held, metadata included.
 func (s *Slab[T]) Bytes() int {
-	var v [ChunkSlots]T
-	n := s.held * int(unsafe.Sizeof(v)+unsafe.Sizeof([ChunkSlots]uint32{})+unsafe.Sizeof(freeMap{}))
+	var v T // an array of them would be made on the heap, each time
+	n := s.held * int(ChunkSlots*unsafe.Sizeof(v)+unsafe.Sizeof([ChunkSlots]uint32{})+unsafe.Sizeof(freeMap{}))
 	const perChunk = 8 + 8 + 8 + 4 // the three pointers and the base
 	return n + cap(s.values)*perChunk + cap(s.avail)*8
 }

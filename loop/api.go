@@ -1,0 +1,157 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"shoal/pool/queue"
+	"shoal/pool/shared"
+)
+
+// Errors of Post.
+var (
+	ErrMailboxFull = errors.New("loop: mailbox full: the loop does not keep up with what is posted to it")
+	ErrClosed      = errors.New("loop: the loop has ended")
+)
+
+var errDialTimeout = errors.New("loop: no answer within the dial timeout")
+
+// Post delivers m on the loop's goroutine, in the order of posting. Any goroutine. ErrMailboxFull is backpressure:
+// m was not taken, and the caller should slow down. Messages taken are delivered even when the loop ends.
+func (l *Loop) Post(m Message) error {
+	wake, err := l.mailbox.Put(m)
+	switch {
+	case err == nil:
+		if wake {
+			return l.poller.Wake()
+		}
+		return nil
+	case errors.Is(err, queue.ErrFull):
+		l.mailboxFull.Add(1)
+		return ErrMailboxFull
+	default:
+		return ErrClosed
+	}
+}
+
+// Index is the loop's number in its group. Any goroutine.
+func (l *Loop) Index() int { return l.number }
+
+// Clock is the time at the first question in the present callback.
+func (l *Loop) Clock() time.Time {
+	l.sample()
+	return l.clock
+}
+
+// Now is the tick of Clock.
+func (l *Loop) Now() Tick {
+	l.sample()
+	return l.now
+}
+
+func (l *Loop) sample() {
+	if l.sampled {
+		return
+	}
+	l.sampled = true
+	l.clock = l.poller.Now()
+	l.now = Tick(l.clock.Sub(l.epoch) / l.cfg.TickPeriod)
+}
+
+// Ticks is d in ticks, rounded up. Any goroutine.
+func (l *Loop) Ticks(d time.Duration) Tick {
+	return Tick((d + l.cfg.TickPeriod - 1) / l.cfg.TickPeriod)
+}
+
+// ID is the conn's name for other goroutines.
+func (l *Loop) ID(slot uint32) ConnID {
+	return ConnID(uint64(l.number)<<56 | uint64(l.conns.Generation(slot))<<32 | uint64(slot))
+}
+
+// Lookup is the slot of id; ok is false when that conn is closing or gone, or belongs to another loop.
+func (l *Loop) Lookup(id ConnID) (slot uint32, ok bool) {
+	slot = id.Slot()
+	if id.Loop() != l.number || !l.conns.Live(slot, id.Generation()) {
+		return 0, false
+	}
+	s := l.conns.At(slot).state
+	return slot, s == stateOpen || s == stateConnecting
+}
+
+// Conns is the number of open conns.
+func (l *Loop) Conns() int { return l.open }
+
+// Each calls f for every open conn until it returns false. f may close conns.
+func (l *Loop) Each(f func(slot uint32, kind Kind) bool) {
+	l.conns.Each(func(slot uint32, c *conn) bool {
+		return c.state != stateOpen || f(slot, c.kind)
+	})
+}
+
+// Hold enters b in the loop's table and takes over the caller's reference to it. The Ref is for Send, any number of
+// times, until Unhold.
+func (l *Loop) Hold(b *shared.Bytes) shared.Ref { return l.table.Hold(b) }
+
+// Unhold ends what Hold began. Conns to which the Ref was sent keep the bytes until they are written.
+func (l *Loop) Unhold(r shared.Ref) { l.table.Release(r) }
+
+// Backlog is the number of bytes queued and not yet given to the kernel; corked bytes are not counted.
+func (l *Loop) Backlog(slot uint32) int { return int(l.conns.At(slot).backlogBytes) }
+
+// Arm sets the conn's timer to fire after that many ticks, at least 1, and replaces what was set.
+func (l *Loop) Arm(slot uint32, after Tick) {
+	if l.conns.At(slot).state == stateOpen {
+		l.wheel.Set(slot, l.Now()+max(after, 1))
+	}
+}
+
+// Disarm stops the conn's timer.
+func (l *Loop) Disarm(slot uint32) {
+	if l.conns.At(slot).state == stateOpen {
+		l.wheel.Cancel(slot)
+	}
+}
+
+// Adopt moves an open conn to another row of the handler table: it keeps slot, timer and backlog, and what happens
+// next happens to the new handler. Open is not called; leftover bytes of the present Data are the caller's to pass on.
+func (l *Loop) Adopt(slot uint32, kind Kind) {
+	if int(kind) >= len(l.handlers) || l.handlers[kind] == nil {
+		panic(fmt.Sprintf("loop: adopt by kind %d, which has no handler", kind))
+	}
+	l.conns.At(slot).kind = kind
+}
+
+// Pause stops reading from an open conn until Resume, so that the kernel pushes back on the peer. The peer's closing
+// goes unnoticed meanwhile, a reset does not.
+func (l *Loop) Pause(slot uint32) {
+	if c := l.conns.At(slot); c.state == stateOpen && !c.has(flagPaused) {
+		c.flags |= flagPaused
+		l.watch(slot, c)
+	}
+}
+
+// Resume reads again.
+func (l *Loop) Resume(slot uint32) {
+	if c := l.conns.At(slot); c.state == stateOpen && c.has(flagPaused) {
+		c.flags &^= flagPaused
+		l.watch(slot, c)
+	}
+}
+
+// Work runs w a slice per pass, in turn with other works, from the next pass on.
+func (l *Loop) Work(w Work) {
+	l.works = append(l.works, w)
+	l.askAgain()
+}
+
+// Peer is the other end's address, asked of the kernel.
+func (l *Loop) Peer(slot uint32) (netip.AddrPort, error) {
+	return l.sys.Peer(int(l.conns.At(slot).fd))
+}
+
+// Local is this end's address, asked of the kernel.
+func (l *Loop) Local(slot uint32) (netip.AddrPort, error) {
+	return l.sys.Local(int(l.conns.At(slot).fd))
+}
