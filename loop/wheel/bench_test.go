@@ -54,7 +54,8 @@ func BenchmarkPostpone(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/set")
 }
 
-// BenchmarkFire is the whole of heartbeats without answers: 500,000 timers fire and are armed again, 25 s or (far) 10 min ahead.
+// BenchmarkFire is the whole of heartbeats without answers: 500,000 timers fire and are armed again, 25 s or (far) 10
+// min ahead.
 func BenchmarkFire(b *testing.B) {
 	for name, ahead := range map[string]Tick{"25s": 250, "10min": 6000} {
 		b.Run(name, func(b *testing.B) {

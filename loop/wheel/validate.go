@@ -2,8 +2,8 @@ package wheel
 
 import "fmt"
 
-// Validate checks every bucket, every link and every deadline. It is slow and total, for tests, simulation and debug pages; it may also be
-// called from inside fire. nil means sound.
+// Validate checks every bucket, every link and every deadline. It is slow and total, for tests, simulation and debug
+// pages; it may also be called from inside fire. nil means sound.
 func (w *Wheel) Validate() error {
 	count := 0
 	for b := uint32(0); b < bucketCount; b++ {

@@ -11,8 +11,8 @@ type Tick uint32
 // Before says whether t comes before u, provided they are less than 1<<31 ticks apart.
 func (t Tick) Before(u Tick) bool { return int32(u-t) > 0 }
 
-// Links is the part of a timer that lies in the owner's slot. The zero value is a timer that is not armed. Only the wheel changes it;
-// a slot must be cancelled before its memory is given to somebody else.
+// Links is the part of a timer that lies in the owner's slot. The zero value is a timer that is not armed. Only the
+// wheel changes it; a slot must be cancelled before its memory is given to somebody else.
 type Links struct {
 	next     uint32 // slot+1 of the next timer in the bucket, 0 at the end
 	prev     uint32 // slot+1 of the previous one, headMark+bucket for the first, 0 when not armed
@@ -30,8 +30,8 @@ func (l *Links) Armed() bool { return l.prev != 0 }
 // Deadline is the tick at which the timer fires; meaningful only while Armed.
 func (l *Links) Deadline() Tick { return l.deadline }
 
-// Store finds the links of a slot. It is called once or a few times by every operation and must always answer with the same address
-// while the slot's timer is armed.
+// Store finds the links of a slot. It is called once or a few times by every operation and must always answer with
+// the same address while the slot's timer is armed.
 type Store interface{ Links(slot uint32) *Links }
 
 const (
@@ -102,8 +102,9 @@ func (w *Wheel) Cancel(slot uint32) bool {
 	return true
 }
 
-// bucketOf is the bucket for a timer at deadline, which is not before now. Levels overlap: the lowest one that reaches wins.
-// A level reaches one bucket less than it has, so that no timer lands in the bucket the wheel stands on (it would wait a whole turn).
+// bucketOf is the bucket for a timer at deadline, which is not before now. Levels overlap: the lowest one that
+// reaches wins. A level reaches one bucket less than it has, so that no timer lands in the bucket the wheel stands on
+// (it would wait a whole turn).
 func bucketOf(now, deadline Tick) uint32 {
 	switch ahead := uint32(deadline - now); {
 	case ahead < (levelSize - 1):
@@ -148,9 +149,10 @@ func (w *Wheel) unlink(l *Links) {
 	l.next, l.prev = 0, 0
 }
 
-// Advance moves the wheel to a tick and calls fire for every timer whose deadline has come, tick by tick in order. The timer is
-// disarmed before fire is called; fire may Set and Cancel any slot, also its own: what it sets fires at a later tick. Advance to a tick
-// that is not after Now fires nothing new. Should fire panic, the wheel stays valid and the next Advance goes on where this one stopped.
+// Advance moves the wheel to a tick and calls fire for every timer whose deadline has come, tick by tick in order.
+// The timer is disarmed before fire is called; fire may Set and Cancel any slot, also its own: what it sets fires at
+// a later tick. Advance to a tick that is not after Now fires nothing new. Should fire panic, the wheel stays valid
+// and the next Advance goes on where this one stopped.
 func (w *Wheel) Advance(to Tick, fire func(slot uint32)) {
 	w.drain(fire) // what a panic left behind
 	for w.now.Before(to) {
@@ -173,7 +175,8 @@ func (w *Wheel) Advance(to Tick, fire func(slot uint32)) {
 	}
 }
 
-// drain fires the bucket of level 0 the wheel stands on. Nothing can enter it meanwhile: Set goes at least one tick ahead.
+// drain fires the bucket of level 0 the wheel stands on. Nothing can enter it meanwhile: Set goes at least one tick
+// ahead.
 func (w *Wheel) drain(fire func(slot uint32)) {
 	at := w.now
 	b := uint32(at) & (levelSize - 1)
@@ -185,8 +188,8 @@ func (w *Wheel) drain(fire func(slot uint32)) {
 	}
 }
 
-// cascade refiles the buckets that begin at now, highest level first: each timer goes to a lower level, strictly ahead of the bucket the
-// wheel stands on, or to level 0.
+// cascade refiles the buckets that begin at now, highest level first: each timer goes to a lower level, strictly
+// ahead of the bucket the wheel stands on, or to level 0.
 func (w *Wheel) cascade() {
 	for level := uint32(levels - 1); level > 0; level-- {
 		shift := level * stepBits
@@ -210,8 +213,8 @@ func (w *Wheel) cascade() {
 	}
 }
 
-// Next is the first tick at which Advance has something to do (to fire, or only to cascade), so that an owner with nothing to do before it may
-// sleep. ok is false when no timer is armed.
+// Next is the first tick at which Advance has something to do (to fire, or only to cascade), so that an owner with
+// nothing to do before it may sleep. ok is false when no timer is armed.
 func (w *Wheel) Next() (t Tick, ok bool) {
 	if w.len == 0 {
 		return 0, false
@@ -239,7 +242,8 @@ func (w *Wheel) nextStop() Tick {
 	return w.now + Tick(best)
 }
 
-// nextOccupied is the distance, 1…size-1, from bucket stand to the next occupied one of the level that begins at base, going round.
+// nextOccupied is the distance, 1…size-1, from bucket stand to the next occupied one of the level that begins at
+// base, going round.
 func (w *Wheel) nextOccupied(base, size, stand uint32) (dist uint32, ok bool) {
 	words := w.occupied[base/64 : (base+size)/64]
 	for i := uint32(0); i <= uint32(len(words)); i++ {

@@ -342,7 +342,8 @@ func FuzzWheelEqualsNaiveHeap(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) { againstHeap(t, seed, 400) })
 }
 
-// againstHeap plays random operations, also from inside fire, on a wheel and on the model, and compares every fired tick as a set.
+// againstHeap plays random operations, also from inside fire, on a wheel and on the model, and compares every fired
+// tick as a set.
 func againstHeap(t *testing.T, seed uint64, steps int) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	n := uint32(1 + rng.UintN(40))
