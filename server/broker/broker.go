@@ -2,9 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
 
 	"shoal/server/channel"
 )
+
+// ErrNotRunning is returned by Publish before Run has begun and after it ended.
+var ErrNotRunning = errors.New("broker: not running, so nobody would receive the publication; publish between start and shutdown of the node")
 
 // Broker carries publications between nodes and decides their order: all nodes
 // see the publications of one channel in the same order. Methods may be called

@@ -2,7 +2,6 @@ package memory
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -14,9 +13,6 @@ import (
 // shards is the number of locks; publications of channels that fall on different
 // ones are delivered side by side.
 const shards = 64
-
-// ErrNotRunning is returned by Publish before Run has begun and after it ended.
-var ErrNotRunning = errors.New("memory broker: not running, so nobody would receive the publication; publish between start and shutdown of the node")
 
 // Broker delivers to its own node only. Use [New]. Safe for concurrent use.
 type Broker struct {
@@ -37,13 +33,13 @@ func New() *Broker { return &Broker{seed: maphash.MakeSeed()} }
 
 // Publish delivers the publication before it returns. See [broker.Broker].
 func (b *Broker) Publish(_ context.Context, name string, pub *channel.Publication) (channel.Position, error) {
-	to := b.to.Load()
-	if to == nil {
-		return channel.Position{}, ErrNotRunning
-	}
 	lock := &b.locks[maphash.String(b.seed, name)%shards]
 	lock.Lock()
 	defer lock.Unlock()
+	to := b.to.Load()
+	if to == nil {
+		return channel.Position{}, broker.ErrNotRunning
+	}
 	if err := to.Deliver(name, pub); err != nil {
 		return channel.Position{}, err
 	}
@@ -56,11 +52,15 @@ func (b *Broker) Subscribe(string) error { return nil }
 // Unsubscribe has nothing to do.
 func (b *Broker) Unsubscribe(string) error { return nil }
 
-// Run delivers to to until ctx ends.
+// Run delivers to to until ctx ends and no Deliver is under way any more.
 func (b *Broker) Run(ctx context.Context, to broker.Deliverer) error {
 	b.Start(to)
 	<-ctx.Done()
 	b.to.Store(nil)
+	for i := range b.locks { // who holds one may have seen to before
+		b.locks[i].Lock()
+		b.locks[i].Unlock() //nolint:staticcheck // the empty section is the point
+	}
 	return nil
 }
 

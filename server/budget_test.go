@@ -1,0 +1,281 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"testing"
+	"time"
+
+	"shoal/codec/handshake"
+	"shoal/codec/proto"
+	codecws "shoal/codec/ws"
+	"shoal/loop/poll"
+	"shoal/server/config"
+)
+
+// The budget of one idle connection that is connected, authenticated and
+// subscribed to one channel (docs/BUDGET.md). Raising a figure needs a sentence
+// there in the same change.
+const (
+	budgetHeapBytes = 256                    // Go heap per connection
+	budgetGCWall    = 5 * time.Millisecond   // forced collection over 500,000 sessions
+	budgetGCStop    = 200 * time.Microsecond // its longest stop
+)
+
+// script is what every synthetic client sends, one read after the other.
+type script [][]byte
+
+func newScript(t testing.TB, i int) script {
+	offer := handshake.Offer{Host: "localhost", Target: "/connection/websocket", Key: handshake.NewKey([16]byte{byte(i)})}
+	var commands []byte
+	for _, c := range []*proto.Command{
+		{Id: 1, Connect: &proto.ConnectRequest{Name: "budget"}},
+		{Id: 2, Subscribe: &proto.SubscribeRequest{Channel: "news"}},
+	} {
+		if len(commands) > 0 {
+			commands = proto.AppendSep(commands, proto.JSON)
+		}
+		var err error
+		if commands, err = proto.AppendCommand(commands, proto.JSON, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return script{handshake.AppendRequest(nil, &offer), codecws.AppendMasked(nil, codecws.Text, [4]byte{1, 2, 3, 4}, commands)}
+}
+
+// nullNet is a kernel that has n clients who follow a script and then are silent.
+// It implements poll.Poller and poll.Sys for one loop.
+type nullNet struct {
+	script   script
+	n        int
+	accepted int
+	stage    []uint8 // by descriptor: reads done
+	written  int
+	ended    []int         // descriptors we have shut down for writing
+	opened   chan struct{} // closed when all have followed the script
+	wake     chan struct{}
+	again    bool
+	stopped  bool
+}
+
+const (
+	nullListener = 3
+	nullFirst    = 8
+	nullGone     = ^uint8(0) // stage of a client that has ended
+)
+
+func newNullNet(s script, n int) *nullNet {
+	return &nullNet{script: s, n: n, stage: make([]uint8, nullFirst+n), opened: make(chan struct{}), wake: make(chan struct{}, 1)}
+}
+
+func (k *nullNet) Run(h poll.Handler) error {
+	h.Woken() // the listener joins
+	for k.accepted < k.n {
+		h.Ready(nullListener, poll.Readable)
+	}
+	for range k.script {
+		for fd := nullFirst; fd < nullFirst+k.n; fd++ {
+			h.Ready(fd, poll.Readable)
+		}
+	}
+	close(k.opened)
+	for !k.stopped {
+		if n := len(k.ended); n > 0 { // a client answers the end of stream with its own
+			fd := k.ended[n-1]
+			k.ended = k.ended[:n-1]
+			h.Ready(fd, poll.Readable)
+			continue
+		}
+		if k.again {
+			k.again = false
+			h.Again()
+			continue
+		}
+		<-k.wake
+		h.Woken()
+	}
+	return nil
+}
+
+func (k *nullNet) Wake() error {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (k *nullNet) Add(int, poll.Interest) error { return nil }
+func (k *nullNet) Mod(int, poll.Interest) error { return nil }
+func (k *nullNet) Del(int) error                { return nil }
+func (k *nullNet) SetAgain(on bool)             { k.again = on }
+func (k *nullNet) SetTick(time.Duration) error  { return nil }
+func (k *nullNet) Stop()                        { k.stopped = true }
+func (k *nullNet) Now() time.Time               { return time.Now() }
+func (k *nullNet) Close() error                 { return nil }
+
+// nullSys is the other half: its Close closes a descriptor, not the poller.
+type nullSys struct{ *nullNet }
+
+func (k nullSys) Listen(string, int, poll.Options) (int, netip.AddrPort, error) {
+	return nullListener, netip.AddrPortFrom(netip.IPv6Loopback(), 1), nil
+}
+
+func (k nullSys) Accept(int) (int, error) {
+	if k.accepted == k.n {
+		return 0, syscall.EAGAIN
+	}
+	k.accepted++
+	return nullFirst + k.accepted - 1, nil
+}
+
+func (k nullSys) Read(fd int, p []byte) (int, error) {
+	i := k.stage[fd]
+	if i == nullGone {
+		return 0, nil
+	}
+	if int(i) == len(k.script) {
+		return 0, syscall.EAGAIN
+	}
+	k.stage[fd]++
+	return copy(p, k.script[i]), nil
+}
+
+func (k nullSys) Write(_ int, p []byte) (int, error) { k.written += len(p); return len(p), nil }
+
+func (k nullSys) Writev(_ int, iov [][]byte) (n int, err error) {
+	for _, p := range iov {
+		n += len(p)
+	}
+	k.written += n
+	return n, nil
+}
+
+func (k nullSys) Connect(netip.AddrPort, netip.AddrPort) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+func (k nullSys) ConnectErr(int) error { return errors.ErrUnsupported }
+func (k nullSys) ShutdownWrite(fd int) error {
+	k.stage[fd] = nullGone
+	k.ended = append(k.ended, fd)
+	return nil
+}
+
+func (k nullSys) Close(int) error                   { return nil }
+func (k nullSys) Reserve() (int, error)             { return 4, nil }
+func (k nullSys) Peer(int) (netip.AddrPort, error)  { return netip.AddrPort{}, nil }
+func (k nullSys) Local(int) (netip.AddrPort, error) { return netip.AddrPort{}, nil }
+func (k nullSys) Yield()                            {}
+
+// synthetic runs a program on one loop of the null kernel until n clients are
+// connected and subscribed, and checks that they are.
+func synthetic(t testing.TB, n int) (p *Program, k *nullNet, stop func()) {
+	t.Helper()
+	cfg, _, err := config.Load(config.LoadOptions{Environ: []string{}, Flags: map[string]any{"dev": true, "loop.loops": 1, "loop.memory_trim_period": "0s"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k = newNullNet(newScript(t, 1), n)
+	opts := Options{Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "test",
+		NewPoller: func(int) (poll.Poller, poll.Sys, error) { return k, nullSys{k}, nil }}
+	if p, err = New(cfg, opts); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	<-k.opened
+	if s := p.node.Stats(); s.Connected.Load() != int64(n) || s.Subscriptions.Load() != int64(n) {
+		t.Fatalf("%d connected, %d subscribed of %d", s.Connected.Load(), s.Subscriptions.Load(), n)
+	}
+	return p, k, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func heapBytes() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// TestIdleConnectionsKeepTheBudget checks bytes, which are stable; times are for
+// BenchmarkBudget.
+func TestIdleConnectionsKeepTheBudget(t *testing.T) {
+	const n = 100_000
+	before := heapBytes()
+	_, k, stop := synthetic(t, n)
+	defer stop()
+	goroutines := runtime.NumGoroutine()
+	own := uint64(len(k.stage))
+	perConn := float64(heapBytes()-before-own) / n
+	t.Logf("%.1f B of Go heap per connection, budget %d; %d goroutines", perConn, budgetHeapBytes, goroutines)
+	if perConn > budgetHeapBytes {
+		t.Errorf("%.1f B of Go heap per connection, budget %d", perConn, budgetHeapBytes)
+	}
+	if goroutines > 100 {
+		t.Errorf("%d goroutines for %d connections", goroutines, n)
+	}
+}
+
+// BenchmarkBudget reports the ledger of 500,000 synthetic sessions: heap, and what
+// a forced collection costs.
+func BenchmarkBudget(b *testing.B) {
+	const n = 500_000
+	before := heapBytes()
+	_, k, stop := synthetic(b, n)
+	defer stop()
+	perConn := float64(heapBytes()-before-uint64(len(k.stage))) / n
+	var wall, pause time.Duration
+	for b.Loop() {
+		var stats debug.GCStats
+		start := time.Now()
+		runtime.GC()
+		wall += time.Since(start)
+		debug.ReadGCStats(&stats)
+		pause = max(pause, stats.Pause[0])
+	}
+	mean := wall / time.Duration(b.N)
+	b.ReportMetric(perConn, "heapB/conn")
+	b.ReportMetric(float64(mean.Microseconds()), "µs/GC")
+	b.ReportMetric(float64(pause.Microseconds()), "µs/longest-stop")
+	b.Logf("goals: %d heapB/conn, %s per collection, %s longest stop", budgetHeapBytes, budgetGCWall, budgetGCStop)
+}
+
+// BenchmarkConnectAndSubscribe is the user-space share of accept, handshake,
+// connect and subscribe: the null kernel costs next to nothing.
+func BenchmarkConnectAndSubscribe(b *testing.B) {
+	const n = 100_000
+	var allocs, bytes uint64
+	var elapsed time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		var from, to runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&from)
+		b.StartTimer()
+		start := time.Now()
+		_, _, stop := synthetic(b, n)
+		elapsed += time.Since(start)
+		b.StopTimer()
+		runtime.ReadMemStats(&to)
+		allocs += to.Mallocs - from.Mallocs
+		bytes += to.TotalAlloc - from.TotalAlloc
+		stop()
+		b.StartTimer()
+	}
+	conns := float64(b.N * n)
+	b.ReportMetric(float64(elapsed.Nanoseconds())/conns, "ns/conn")
+	b.ReportMetric(float64(allocs)/conns, "allocs/conn")
+	b.ReportMetric(float64(bytes)/conns, "allocatedB/conn")
+}

@@ -1,0 +1,181 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"shoal/loop"
+	"shoal/server/channel"
+	"shoal/server/session"
+)
+
+// question is something to find out or do on every loop. A loop works on it in
+// slices until part returns false.
+type question struct {
+	node *Node
+	part func(s *Shard, from uint32) (next uint32, more bool)
+	left atomic.Int32
+	done chan struct{}
+}
+
+// asked is a question on one loop.
+type asked struct {
+	*question
+	at uint32
+}
+
+// Deliver implements [loop.Message].
+func (a *asked) Deliver(l *loop.Loop) { l.Work(a) }
+
+// Slice implements [loop.Work].
+func (a *asked) Slice(l *loop.Loop) (more bool) {
+	a.at, more = a.part(a.node.shards[l.Index()], a.at)
+	if !more && a.left.Add(-1) == 0 {
+		close(a.done)
+	}
+	return more
+}
+
+// ask has part run on every loop and waits for all of them. part runs on several
+// loops at the same time; what it shares between them it must guard. It is called
+// again with what it returned as next until more is false.
+func (n *Node) ask(ctx context.Context, part func(s *Shard, from uint32) (next uint32, more bool)) error {
+	q := &question{node: n, part: part, done: make(chan struct{})}
+	q.left.Store(int32(len(n.shards)))
+	for i, s := range n.shards {
+		if err := s.l.Post(&asked{question: q}); err != nil {
+			return fmt.Errorf("node: loop %d does not answer: %w", i, err)
+		}
+	}
+	select {
+	case <-q.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("node: loops did not answer in time: %w", ctx.Err())
+	}
+}
+
+// scanSlice is the number of sessions looked at per slice.
+const scanSlice = 8192
+
+// eachSession makes a part that calls f for every open session, in slices.
+func eachSession(f func(s *Shard, slot uint32, ses *session.Session)) func(s *Shard, from uint32) (uint32, bool) {
+	return func(s *Shard, from uint32) (uint32, bool) {
+		end := min(from+scanSlice, s.slots)
+		for slot := from; slot < end; slot++ {
+			if ses := s.sessions.At(slot); s.isOpen(ses) {
+				f(s, slot, ses)
+			}
+		}
+		return end, end < s.slots
+	}
+}
+
+// Subscribers returns the channels for which match is true and their numbers of
+// members on this node.
+func (n *Node) Subscribers(ctx context.Context, match func(name string) bool) (map[string]int, error) {
+	answers := make([]map[string]int, len(n.shards))
+	err := n.ask(ctx, func(s *Shard, _ uint32) (uint32, bool) {
+		found := map[string]int{}
+		s.hub.Each(func(name []byte, members int) bool {
+			if match(stringOf(name)) {
+				found[string(name)] = members
+			}
+			return true
+		})
+		answers[s.l.Index()] = found
+		return 0, false
+	})
+	if err != nil {
+		return nil, err
+	}
+	sum := answers[0]
+	for _, more := range answers[1:] {
+		for name, members := range more {
+			sum[name] += members
+		}
+	}
+	return sum, nil
+}
+
+// Target picks sessions: those of a user, or the one with the client id, or both
+// must fit; never one whose client id is in Spare.
+type Target struct {
+	User   string
+	Client string
+	Spare  []string
+}
+
+// Disconnect ends the sessions that fit. It returns their number when the close
+// frames are on their way.
+func (n *Node) Disconnect(ctx context.Context, who Target, d channel.Disconnect) (int, error) {
+	var count atomic.Int64
+	end := func(s *Shard, slot uint32, ses *session.Session) {
+		if s.fits(&who, slot, ses) {
+			s.disconnect(slot, &d)
+			count.Add(1)
+		}
+	}
+	part := eachSession(end)
+	if who.Client != "" {
+		id, ok := n.ids.parse(strings.ToLower(who.Client))
+		if !ok {
+			return 0, nil // of another node, or invented
+		}
+		part = func(s *Shard, _ uint32) (uint32, bool) {
+			if slot, ok := s.l.Lookup(id); ok && s.isOpen(s.sessions.At(slot)) {
+				end(s, slot, s.sessions.At(slot))
+			}
+			return 0, false
+		}
+	}
+	err := n.ask(ctx, part)
+	return int(count.Load()), err
+}
+
+func (s *Shard) fits(who *Target, slot uint32, ses *session.Session) bool {
+	if who.User != "" && s.user(ses) != who.User {
+		return false
+	}
+	return len(who.Spare) == 0 || !slices.Contains(who.Spare, s.clientID(slot))
+}
+
+// Drain waits until every publication that was delivered to the node before the call
+// is queued to its receivers. For shutting down, after the broker has stopped.
+func (n *Node) Drain(ctx context.Context) error {
+	return n.ask(ctx, func(s *Shard, _ uint32) (uint32, bool) { return 0, s.working })
+}
+
+// Validate checks every shard against itself. The loops must not be running.
+func (n *Node) Validate() error {
+	if err := n.dir.Validate(); err != nil {
+		return err
+	}
+	for i, s := range n.shards {
+		if err := s.validate(); err != nil {
+			return fmt.Errorf("node: loop %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (s *Shard) validate() error {
+	for slot := range s.slots {
+		ses := s.sessions.At(slot)
+		if !s.isOpen(ses) {
+			continue
+		}
+		if err := ses.Validate(&s.node.cfg.Session); err != nil {
+			return fmt.Errorf("slot %d: %w", slot, err)
+		}
+	}
+	for id, j := range s.jobs {
+		if j.cursor.Channel() != id || len(j.run) == 0 {
+			return fmt.Errorf("job of channel %d walks channel %d with %d publications", id, j.cursor.Channel(), len(j.run))
+		}
+	}
+	return s.hub.Validate()
+}

@@ -1,0 +1,304 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"shoal/loop"
+	"shoal/server/channel"
+)
+
+func (r *rig) publish(name, data string) {
+	r.t.Helper()
+	if _, e := r.node.Publish(context.Background(), name, &channel.Publication{Data: []byte(data)}); e != nil {
+		r.t.Fatal(e)
+	}
+}
+
+func TestPublicationsReachMembersOnAllLoopsInOrder(t *testing.T) {
+	r := newRig(t, 3)
+	var all []*client
+	for range 30 {
+		all = append(all, r.client("news"))
+	}
+	other := r.client("other")
+	for i := range 100 {
+		r.publish("news", fmt.Sprint(i))
+	}
+	r.publish("other", `"o"`)
+	for k, c := range all {
+		for i := range 100 {
+			if got := c.pub(); got != fmt.Sprint(i) {
+				t.Fatalf("client %d got %s in place %d", k, got, i)
+			}
+		}
+	}
+	if got := other.pub(); got != `"o"` {
+		t.Errorf("the other channel's member got %s", got)
+	}
+	if got := r.node.Stats().Delivered.Load(); got != 3001 {
+		t.Errorf("%d deliveries were counted, want 3001", got)
+	}
+	if got := r.node.Stats().Published.Load(); got != 101 {
+		t.Errorf("%d publications were counted, want 101", got)
+	}
+}
+
+// A slice of a large channel does not keep a small one waiting.
+func TestChannelsTakeTurns(t *testing.T) {
+	r := newRig(t, 1)
+	const members = 3*sliceMembers + 10
+	var large []*client
+	for range members {
+		large = append(large, r.client("large"))
+	}
+	small := r.client("small")
+	r.on(0, func(s *Shard) {
+		for i := range 5 {
+			r.publish("large", fmt.Sprint(i))
+		}
+		r.publish("small", `"quick"`)
+		s.l.Post(visit{func() {
+			smallID, _ := s.hub.ID([]byte("small"))
+			largeID, _ := s.hub.ID([]byte("large"))
+			if s.jobs[smallID] == nil || s.jobs[largeID] == nil {
+				t.Error("the fan-outs have not begun together")
+			}
+			for range 2 { // one slice each
+				s.Slice(s.l)
+			}
+			if s.jobs[smallID] != nil {
+				t.Error("the small channel still waits after two slices")
+			}
+			if s.jobs[largeID] == nil {
+				t.Error("the large channel is done after two slices")
+			}
+		}})
+	})
+	if got := small.pub(); got != `"quick"` {
+		t.Errorf("got %s", got)
+	}
+	for _, c := range large {
+		for i := range 5 {
+			if got := c.pub(); got != fmt.Sprint(i) {
+				t.Fatalf("got %s, want %d", got, i)
+			}
+		}
+	}
+}
+
+// What arrives while a round is under way goes out together in the next.
+func TestPublicationsOfABusyChannelAreMerged(t *testing.T) {
+	r := newRig(t, 1)
+	const members, publications = sliceMembers + 50, runMax + 10
+	var all []*client
+	for range members {
+		all = append(all, r.client("busy"))
+	}
+	r.on(0, func(s *Shard) {
+		for i := range publications {
+			r.publish("busy", fmt.Sprint(i))
+		}
+		s.l.Post(visit{func() {
+			id, _ := s.hub.ID([]byte("busy"))
+			j := s.jobs[id]
+			if j == nil || len(j.run) != 1 || len(j.next) != publications-1 {
+				t.Errorf("the first round is %+v", j)
+				return
+			}
+			for len(j.next) == publications-1 {
+				s.Slice(s.l)
+			}
+			if len(j.run) != runMax {
+				t.Errorf("the second round has %d publications, want %d", len(j.run), runMax)
+			}
+		}})
+	})
+	for _, c := range all {
+		for i := range publications {
+			if got := c.pub(); got != fmt.Sprint(i) {
+				t.Fatalf("got %s, want %d", got, i)
+			}
+		}
+	}
+}
+
+// Members that leave, join and vanish in the middle of a fan-out disturb nobody.
+func TestFanoutUnderChurn(t *testing.T) {
+	r := newRig(t, 2)
+	var steady []*client
+	for range 40 {
+		steady = append(steady, r.client("news"))
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c := r.client("elsewhere", "news")
+				c.say(`{"id":3,"unsubscribe":{"channel":"news"}}`)
+				c.conn.Close()
+			}
+		})
+	}
+	const n = 300
+	for i := range n {
+		r.publish("news", fmt.Sprint(i))
+		for _, c := range steady[:1] { // in step with one, so that nobody is slow
+			if got := c.pub(); got != fmt.Sprint(i) {
+				t.Fatalf("got %s, want %d", got, i)
+			}
+		}
+	}
+	close(stop)
+	wg.Wait()
+	for _, c := range steady[1:] {
+		for i := range n {
+			if got := c.pub(); got != fmt.Sprint(i) {
+				t.Fatalf("got %s, want %d", got, i)
+			}
+		}
+	}
+}
+
+func TestDrainWaitsForFanouts(t *testing.T) {
+	r := newRig(t, 2)
+	var all []*client
+	for range 300 {
+		all = append(all, r.client("news"))
+	}
+	for i := range 50 {
+		r.publish("news", fmt.Sprint(i))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.node.Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.node.Stats().Delivered.Load(); got != 300*50 || r.node.InflightBytes() != 0 {
+		t.Errorf("after Drain %d deliveries were made, want %d; %d bytes are in flight", got, 300*50, r.node.InflightBytes())
+	}
+	for _, c := range all {
+		c.pub()
+	}
+}
+
+func TestPublishIsRefusedWhenTooMuchIsInFlight(t *testing.T) {
+	r := newRig(t, 1)
+	c := r.client("news")
+	r.node.cfg.InflightBytesMax = 1000
+	hold, held := make(chan struct{}), make(chan struct{})
+	if err := r.loops.Loop(0).Post(visit{func() { close(held); <-hold }}); err != nil {
+		t.Fatal(err)
+	}
+	<-held
+	accepted := 0
+	for ; ; accepted++ {
+		if _, e := r.node.Publish(context.Background(), "news", &channel.Publication{Data: []byte(`"0123456789"`)}); e != nil {
+			if e.Code != uint32(channel.ErrTooManyRequests) {
+				t.Errorf("refused with %v", e)
+			}
+			break
+		}
+	}
+	close(hold)
+	for range accepted {
+		c.pub()
+	}
+	if accepted == 0 || r.node.Stats().Dropped[channel.DropNodeBacklog].Load() == 0 || r.node.Stats().PublishFailed.Load() != 1 {
+		t.Errorf("%d were accepted, %d counted as dropped", accepted, r.node.Stats().Dropped[channel.DropNodeBacklog].Load())
+	}
+	r.publish("news", `1`)
+	c.pub()
+}
+
+func TestSubscribersAreCountedOverAllLoops(t *testing.T) {
+	r := newRig(t, 3)
+	for range 10 {
+		r.client("a", "b")
+	}
+	for range 5 {
+		r.client("b", "private")
+	}
+	got, err := r.node.Subscribers(t.Context(), func(name string) bool { return name != "private" })
+	if err != nil || len(got) != 2 || got["a"] != 10 || got["b"] != 15 {
+		t.Errorf("got %v %v", got, err)
+	}
+}
+
+func TestDisconnectFindsItsTargets(t *testing.T) {
+	r := newRig(t, 2)
+	var all []*client
+	for range 20 {
+		all = append(all, r.client("x"))
+	}
+	var ids []string
+	for i := range 2 {
+		r.on(i, func(s *Shard) {
+			s.l.Each(func(slot uint32, _ loop.Kind) bool {
+				ids = append(ids, idText(s.node.ids, s.l.ID(slot)))
+				return true
+			})
+		})
+	}
+	d := *channel.DisconnectForced.Disconnect()
+	if n, err := r.node.Disconnect(t.Context(), Target{Client: ids[3]}, d); n != 1 || err != nil {
+		t.Errorf("by client: %d %v", n, err)
+	}
+	if n, err := r.node.Disconnect(t.Context(), Target{Client: ids[3]}, d); n != 0 || err != nil {
+		t.Errorf("again: %d %v", n, err)
+	}
+	if n, err := r.node.Disconnect(t.Context(), Target{User: "nobody"}, d); n != 0 || err != nil {
+		t.Errorf("by user: %d %v", n, err)
+	}
+	if n, err := r.node.Disconnect(t.Context(), Target{Spare: ids[10:]}, d); n != 9 || err != nil {
+		t.Errorf("all but ten: %d %v", n, err)
+	}
+	r.publish("x", "1") // what those who are left get next
+	closed := 0
+	for _, c := range all {
+		if c.line() == "closed 3503" {
+			closed++
+		}
+	}
+	if closed != 10 {
+		t.Errorf("%d clients were closed, want 10", closed)
+	}
+}
+
+func TestQuestionsEndWithTheirContext(t *testing.T) {
+	r := newRig(t, 2)
+	hold, held := make(chan struct{}), make(chan struct{})
+	if err := r.loops.Loop(1).Post(visit{func() { close(held); <-hold }}); err != nil {
+		t.Fatal(err)
+	}
+	<-held
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.node.Subscribers(ctx, func(string) bool { return true }); err == nil {
+		t.Error("a loop that hangs has answered")
+	}
+	close(hold)
+	r.on(1, func(*Shard) {})
+}
+
+func TestFormsAreChecked(t *testing.T) {
+	r := newRig(t, 1)
+	cfg := r.node.cfg
+	cfg.Forms = nil
+	if _, err := New(cfg, &counting{}); err == nil {
+		t.Error("a node without wire forms was made")
+	}
+	cfg.Forms = slices.Repeat(r.node.cfg.Forms, 10)
+	if _, err := New(cfg, &counting{}); err == nil {
+		t.Error("a node with too many wire forms was made")
+	}
+}

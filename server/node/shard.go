@@ -1,0 +1,311 @@
+package node
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"shoal/codec/proto"
+	"shoal/codec/ws"
+	"shoal/loop"
+	"shoal/pool/intern"
+	"shoal/pool/slab"
+	"shoal/server/channel"
+	"shoal/server/hub"
+	"shoal/server/session"
+)
+
+// Shard is one loop's part of the node: the landing of the loop's conns. It
+// belongs to the loop.
+type Shard struct {
+	// Immutable after Use.
+	node *Node
+	l    *loop.Loop
+	wire Wire
+
+	// Per conn and channel, pointer-free.
+	sessions *slab.Column[session.Session]
+	slots    uint32 // sessions beyond were never used
+	trimmed  int    // open conns at the last trim, or the most since
+	users    *intern.Table
+	infos    *intern.Table
+	hub      *hub.Hub
+
+	// Fan-outs in progress.
+	jobs    map[uint32]*job // by the hub's channel number
+	turns   []*job          // the order in which jobs get their slices
+	spare   []*job
+	members []hub.Member
+	working bool
+
+	// Scratch of one step.
+	decoder proto.Decoder
+	command proto.Command
+	queue   []session.Input
+	effects []session.Effect
+	out     []byte // replies of the present message
+	viewing *session.Session
+	reply   replies
+	text    [clientIDBytes]byte
+	block   [16]byte
+}
+
+// sparesMax is the number of idle jobs a shard keeps between two trims.
+const sparesMax = 1024
+
+// outBytesKept bounds the reply buffer kept between messages.
+const outBytesKept = 64 << 10
+
+// open marks a slot whose session is in use, in session.Session.Mark; the lower
+// bits are its wire form.
+const open = 0x80
+
+func newShard(n *Node, l *loop.Loop) *Shard {
+	return &Shard{
+		node:     n,
+		l:        l,
+		sessions: slab.NewColumn[session.Session](),
+		users:    intern.New(),
+		infos:    intern.New(),
+		hub:      hub.New(),
+		jobs:     map[uint32]*job{},
+		members:  make([]hub.Member, 0, turnMembers),
+	}
+}
+
+// Use sets the transport that the shard sends through. Before the loop runs.
+func (s *Shard) Use(w Wire) { s.wire = w }
+
+// Open begins a session for a conn that a transport opened.
+func (s *Shard) Open(slot uint32, enc proto.Encoding, nativePing, deflated bool) {
+	s.slots = max(s.slots, slot+1)
+	ses := s.sessions.At(slot)
+	*ses = session.Session{Mark: open | uint8(s.form(enc, deflated))}
+	s.node.stats.Sessions.Add(1)
+	s.run(slot, session.Input{Kind: session.KindOpened, Native: nativePing})
+}
+
+// form is the wire form of sessions with this encoding; without a deflated form
+// the plain one serves.
+func (s *Shard) form(enc proto.Encoding, deflated bool) hub.Form {
+	best := -1
+	for i, f := range s.node.cfg.Forms {
+		if f.Encoding == enc && (f.Deflated == deflated || best < 0 && !f.Deflated) {
+			best = i
+		}
+	}
+	if best < 0 {
+		panic(fmt.Sprintf("node: no wire form for encoding %s", enc))
+	}
+	return hub.Form(best)
+}
+
+func (s *Shard) formOf(ses *session.Session) hub.Form { return hub.Form(ses.Mark &^ open) }
+
+func (s *Shard) encodingOf(ses *session.Session) proto.Encoding {
+	return s.node.cfg.Forms[s.formOf(ses)].Encoding
+}
+
+// Alive notes that bytes arrived.
+func (s *Shard) Alive(slot uint32) { s.run(slot, session.Input{Kind: session.KindBytes}) }
+
+// Pong notes a pong frame.
+func (s *Shard) Pong(slot uint32) { s.run(slot, session.Input{Kind: session.KindPong}) }
+
+// Timer passes the conn's timer on.
+func (s *Shard) Timer(slot uint32) { s.run(slot, session.Input{Kind: session.KindTimer}) }
+
+// Shutdown ends the session because the server stops.
+func (s *Shard) Shutdown(slot uint32) {
+	s.disconnect(slot, channel.DisconnectShutdown.Disconnect())
+}
+
+// Message handles the commands of one message in order; their replies leave in one
+// frame.
+func (s *Shard) Message(slot uint32, _ ws.Op, payload []byte) {
+	ses := s.sessions.At(slot)
+	s.decoder.Reset(payload, s.encodingOf(ses), s.node.cfg.Commands)
+	for {
+		ok, err := s.decoder.Next(&s.command)
+		if err != nil {
+			s.node.stats.Malformed.Add(1)
+			s.step(slot, session.Input{Kind: session.KindMalformed})
+			break
+		}
+		if !ok {
+			break
+		}
+		s.node.stats.Commands[s.command.Method()&15].Add(1)
+		s.step(slot, session.Input{Kind: session.KindCommand, Command: &s.command, View: s})
+		if st := ses.State(); st == session.StateClosing || st == session.StateUnusable || !s.isOpen(ses) {
+			break
+		}
+	}
+	s.flush(slot)
+}
+
+// disconnect ends a session by the server's decision.
+func (s *Shard) disconnect(slot uint32, d *channel.Disconnect) {
+	if s.isOpen(s.sessions.At(slot)) {
+		s.run(slot, session.Input{Kind: session.KindDisconnect, Disconnect: d})
+	}
+}
+
+// Closed ends the session of a conn that is gone.
+func (s *Shard) Closed(slot uint32, _ loop.Reason) {
+	ses := s.sessions.At(slot)
+	if !s.isOpen(ses) {
+		return
+	}
+	s.note(ses.State(), session.StateClosing)
+	s.unsubscribeAll(ses)
+	s.identify(ses, nil, nil)
+	*ses = session.Session{}
+	s.node.stats.Sessions.Add(-1)
+}
+
+func (s *Shard) isOpen(ses *session.Session) bool { return ses.Mark&open != 0 }
+
+// Subscribed implements [session.View] for the session being stepped.
+func (s *Shard) Subscribed(name string) bool {
+	return s.hub.Subscribed(hub.List(s.viewing.Subs), bytesOf(name))
+}
+
+// run steps a session and sends what it replied.
+func (s *Shard) run(slot uint32, in session.Input) {
+	s.step(slot, in)
+	s.flush(slot)
+}
+
+// step feeds an input to the session and performs the effects; the outcomes of
+// asking effects are stepped after them.
+func (s *Shard) step(slot uint32, in session.Input) {
+	ses := s.sessions.At(slot)
+	s.queue = append(s.queue[:0], in)
+	for i := 0; i < len(s.queue) && s.isOpen(ses); i++ {
+		next := &s.queue[i]
+		next.Now = session.Tick(s.l.Now())
+		if next.Kind != session.KindBytes {
+			next.Rand = rand.Uint32()
+		}
+		s.viewing = ses
+		before, missed := ses.State(), ses.Missed()
+		s.effects = ses.Step(&s.node.cfg.Session, next, s.effects[:0])
+		s.note(before, ses.State())
+		if ses.Missed() > missed || before == session.StateActive && s.endsWith(channel.DisconnectNoPong) {
+			s.node.stats.PongsMissed.Add(1)
+		}
+		for j := range s.effects {
+			if s.isOpen(ses) {
+				s.perform(slot, ses, &s.effects[j])
+			}
+		}
+	}
+}
+
+// endsWith reports whether the step just made ends the session with this code.
+func (s *Shard) endsWith(code channel.DisconnectCode) bool {
+	n := len(s.effects)
+	return n > 0 && s.effects[n-1].Kind == session.EffectDisconnect && s.effects[n-1].Disconnect.Code == uint32(code)
+}
+
+// note keeps the gauges of states.
+func (s *Shard) note(from, to session.State) {
+	if from == to {
+		return
+	}
+	connected := func(st session.State) int64 {
+		if st == session.StateActive || st == session.StateDormant {
+			return 1
+		}
+		return 0
+	}
+	dormant := func(st session.State) int64 {
+		if st == session.StateDormant {
+			return 1
+		}
+		return 0
+	}
+	s.node.stats.Connected.Add(connected(to) - connected(from))
+	s.node.stats.Dormant.Add(dormant(to) - dormant(from))
+}
+
+// flush sends the replies gathered so far as one message.
+func (s *Shard) flush(slot uint32) {
+	if len(s.out) == 0 {
+		return
+	}
+	op := ws.Text
+	if s.encodingOf(s.sessions.At(slot)) == proto.Protobuf {
+		op = ws.Binary
+	}
+	s.wire.Frame(slot, op, s.out)
+	if cap(s.out) > outBytesKept {
+		s.out = nil
+	}
+	s.out = s.out[:0]
+}
+
+// identify gives the session another user and info; nil releases them.
+func (s *Shard) identify(ses *session.Session, user, info []byte) {
+	set := func(t *intern.Table, id *uint32, v []byte) {
+		old := *id
+		*id = 0
+		if len(v) > 0 {
+			*id = t.Acquire(v)
+		}
+		if old != 0 {
+			t.Release(old)
+		}
+	}
+	users, infos := s.users.Len(), s.infos.Len()
+	set(s.users, &ses.User, user)
+	set(s.infos, &ses.Info, info)
+	users, infos = s.users.Len()-users, s.infos.Len()-infos
+	s.node.stats.Users.Add(int64(users))
+	s.node.stats.Interned.Add(int64(users + infos))
+}
+
+// user is the session's user, empty for the anonymous; valid until it is released.
+func (s *Shard) user(ses *session.Session) string { return view(s.users, ses.User) }
+
+func (s *Shard) info(ses *session.Session) []byte { return bytesOf(view(s.infos, ses.Info)) }
+
+func view(t *intern.Table, id uint32) string {
+	if id == 0 {
+		return ""
+	}
+	return stringOf(t.Bytes(id))
+}
+
+// clientID is the conn's client id, valid until the next call.
+func (s *Shard) clientID(slot uint32) string {
+	return stringOf(s.node.ids.append(s.text[:0], &s.block, s.l.ID(slot)))
+}
+
+// trimSlots is how many sessions must have gone since the last time to make it
+// worth looking for memory to give back.
+const trimSlots = 4096
+
+// Trim gives memory back that a burst of conns, channels or publications left.
+func (s *Shard) Trim() {
+	s.hub.Trim()
+	s.users.Trim()
+	s.infos.Trim()
+	s.spare = nil
+	if open := s.l.Conns(); open+trimSlots <= s.trimmed {
+		s.sessions.Trim(func(chunk int) bool { return s.anyOpen(uint32(chunk)) })
+		s.trimmed = open
+	} else {
+		s.trimmed = max(s.trimmed, open)
+	}
+}
+
+// anyOpen reports whether a session of the chunk is in use.
+func (s *Shard) anyOpen(chunk uint32) bool {
+	for slot := chunk * slab.ChunkSlots; slot < (chunk+1)*slab.ChunkSlots; slot++ {
+		if ses := s.sessions.Peek(slot); ses != nil && s.isOpen(ses) {
+			return true
+		}
+	}
+	return false
+}

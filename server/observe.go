@@ -1,0 +1,117 @@
+package server
+
+import (
+	"strconv"
+	"time"
+
+	"shoal/codec/handshake"
+	"shoal/codec/ws"
+	"shoal/loop"
+	"shoal/server/auth"
+	"shoal/server/channel"
+	"shoal/server/metrics"
+	transport "shoal/server/transport/ws"
+)
+
+// sources tells the metrics where their figures come from.
+func (p *Program) sources() metrics.Sources {
+	return metrics.Sources{
+		Version: p.opts.Version, Loop: p.loopSnapshot, WebSocket: p.webSocketSnapshot,
+		Node: p.nodeSnapshot, Memory: p.memorySnapshot,
+	}
+}
+
+func (p *Program) loopSnapshot() metrics.LoopSnapshot {
+	s := p.loops.Stats()
+	out := metrics.LoopSnapshot{
+		Loops: p.loops.Loops(), Conns: int(s.Conns), Accepted: s.Accepted,
+		ReadBytes: s.BytesIn, WrittenBytes: s.BytesOut, Reads: s.Reads, Writes: s.Writes, Writevs: s.Writevs,
+		Turns: s.Turns, TickLag: time.Duration(s.LateTicksMax) * p.cfg.Loop.Tick, BacklogBytes: s.BacklogBytes, SlotBytes: s.SlotBytes + s.IndexBytes,
+		EmfileEpisodes: s.DescriptorEpisodes, MailboxFull: s.MailboxFull, Panics: s.Panics,
+	}
+	for _, r := range loop.Reasons() {
+		out.Closed = append(out.Closed, metrics.Labeled{Label: r.String(), Count: s.Closed[r]})
+	}
+	return out
+}
+
+func (p *Program) webSocketSnapshot() metrics.WebSocketSnapshot {
+	out := metrics.WebSocketSnapshot{Open: int(p.node.Stats().Sessions.Load())}
+	var transports []*transport.Stats
+	for _, r := range p.rows {
+		transports = append(transports, r.ws.Stats())
+	}
+	for _, s := range transports {
+		out.Opened += s.Opened.Load()
+		out.MessagesIn += s.MessagesIn.Load()
+		out.MessagesOut += s.MessagesOut.Load()
+		out.PayloadIn += s.PayloadIn.Load()
+		out.PayloadOut += s.PayloadOut.Load()
+		out.PingsIn += s.PingsIn.Load()
+		out.PongsIn += s.PongsIn.Load()
+		out.Compressed += s.Compressed.Load()
+		out.Uncompressed += s.Uncompressed.Load()
+	}
+	out.MessagesOut += p.node.Stats().Delivered.Load()
+	for _, st := range handshake.Statuses() {
+		if !st.Failed() {
+			continue
+		}
+		n := p.door.Refusals(st)
+		out.Refused = append(out.Refused, metrics.Labeled{Label: st.String(), Count: n})
+	}
+	corrupt := uint64(0)
+	for _, s := range transports {
+		corrupt += s.InflateErrors.Load()
+	}
+	out.Failed = append(out.Failed, metrics.Labeled{Label: "corrupt-deflate", Count: corrupt})
+	for _, reason := range ws.Reasons() {
+		n := uint64(0)
+		for _, s := range transports {
+			n += s.Failures(reason)
+		}
+		out.Failed = append(out.Failed, metrics.Labeled{Label: reason.String(), Count: n})
+	}
+	return out
+}
+
+func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
+	s := p.node.Stats()
+	out := metrics.NodeSnapshot{
+		Sessions: int(s.Sessions.Load()), Users: int(s.Users.Load()), Channels: p.node.Channels(),
+		Subscriptions: int(s.Subscriptions.Load()), Publications: s.Published.Load(), Deliveries: s.Delivered.Load(),
+		Dormant: int(s.Dormant.Load()), PingsSent: s.Pings.Load(), PongsMissed: s.PongsMissed.Load(),
+		APIRejections: p.api.rejected.Load(), HandedOver: p.door.HandedOver.Load(),
+	}
+	s.EachCommand(func(m string, n uint64) { out.Commands = append(out.Commands, metrics.Labeled{Label: m, Count: n}) })
+	s.EachError(func(code uint32, n uint64) { out.Errors = append(out.Errors, coded(code, n)) })
+	s.EachDisconnect(func(code uint32, n uint64) { out.Disconnects = append(out.Disconnects, coded(code, n)) })
+	for d := channel.DropNone + 1; int(d) < channel.DropCount; d++ {
+		out.Drops = append(out.Drops, metrics.Labeled{Label: d.String(), Count: s.Dropped[d].Load()})
+	}
+	for r := auth.Reason(0); int(r) < auth.ReasonCount; r++ {
+		label := r.String()
+		if r == auth.ReasonNone {
+			label = "accepted"
+		}
+		out.Tokens = append(out.Tokens, metrics.Labeled{Label: label, Count: s.Tokens[r].Load()})
+	}
+	p.api.mu.Lock()
+	defer p.api.mu.Unlock()
+	for method, n := range p.api.calls {
+		out.APIRequests = append(out.APIRequests, metrics.Labeled{Label: method, Count: n})
+	}
+	for code, n := range p.api.errors {
+		out.APIErrors = append(out.APIErrors, coded(code, n))
+	}
+	return out
+}
+
+func coded(code uint32, n uint64) metrics.Labeled {
+	return metrics.Labeled{Label: strconv.FormatUint(uint64(code), 10), Count: n}
+}
+
+func (p *Program) memorySnapshot() metrics.MemorySnapshot {
+	buffers, bytes := p.buffers.InUse()
+	return metrics.MemorySnapshot{Buffers: buffers, BufferBytes: bytes, SharedBytes: p.loops.Stats().HeldBytes, InternedStrings: p.node.Stats().Interned.Load()}
+}

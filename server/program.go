@@ -1,0 +1,302 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"shoal/codec/deflate"
+	"shoal/loop"
+	"shoal/loop/poll"
+	"shoal/pool/buffer"
+	"shoal/pool/shared"
+	"shoal/server/broker/memory"
+	"shoal/server/config"
+	"shoal/server/node"
+	"shoal/server/transport/door"
+	"shoal/server/transport/ws"
+)
+
+// Options are what a program needs from its surroundings. All are required but
+// NewPoller.
+type Options struct {
+	Version string
+	Clock   func() time.Time
+	Logger  *slog.Logger
+	Random  [24]byte // from a cryptographic source: the key of the client ids
+	UID     string   // unique in the cluster
+
+	// NewPoller replaces the kernel in tests; see loop.Config. nil = the real one.
+	NewPoller func(i int) (poll.Poller, poll.Sys, error)
+}
+
+// The rows of the handler table.
+const (
+	kindDoor loop.Kind = iota
+	kindWebSocket
+	kindEcho
+	kinds
+)
+
+// Program is one server process: loops, node, front door, HTTP. Use [New].
+type Program struct {
+	cfg     config.Config
+	opts    Options
+	loops   *loop.Group
+	node    *node.Node
+	broker  *memory.Broker
+	bytes   *shared.Pool
+	buffers *buffer.Pool
+	codec   *deflate.Codec
+	rows    []*row
+	door    door.Stats
+
+	started  time.Time
+	ran      bool // Run or Close was called
+	addr     netip.AddrPort
+	out      *door.Listener
+	internal net.Listener // nil: everything is on the front door
+	servers  []*http.Server
+	api      apiStats
+}
+
+// row is what one loop serves.
+type row struct {
+	l       *loop.Loop
+	shard   *node.Shard
+	door    *door.Door
+	ws      *ws.Transport
+	echo    *ws.Transport // nil: off
+	buffers *buffer.Table
+}
+
+// New wires a program and binds its ports; it serves nothing before Run. The error
+// says what to change in the configuration or on the host.
+func New(cfg config.Config, opts Options) (*Program, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	codec, err := deflate.New(deflate.CodecConfig{Level: cfg.WebSocket.CompressionLevel})
+	if err != nil {
+		return nil, err
+	}
+	p := &Program{
+		cfg: cfg, opts: opts, started: opts.Clock(), broker: memory.New(), codec: codec,
+		bytes:   shared.NewPool(shared.Config{}),
+		buffers: buffer.New(buffer.Config{}),
+		out:     door.NewListener(waitingMax),
+	}
+	nodeConfig, err := p.nodeConfig()
+	if err != nil {
+		return nil, err
+	}
+	if p.node, err = node.New(nodeConfig, p.broker); err != nil {
+		return nil, err
+	}
+	if err := p.openLoops(); err != nil {
+		return nil, err
+	}
+	if err := p.listen(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// waitingMax is the number of HTTP conns that may wait for the HTTP server.
+const waitingMax = 1024
+
+// openLoops makes the loops and their rows.
+func (p *Program) openLoops() error {
+	var failed error
+	group, err := loop.New(p.loopConfig(), func(l *loop.Loop) []loop.Handler {
+		r, err := p.newRow(l)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			return nil
+		}
+		p.rows = append(p.rows, r)
+		return r.table()
+	})
+	if err = errors.Join(failed, err); err != nil {
+		return err
+	}
+	p.loops = group
+	return nil
+}
+
+// newRow makes what one loop serves.
+func (p *Program) newRow(l *loop.Loop) (*row, error) {
+	shard, err := p.node.Attach(l)
+	if err != nil {
+		return nil, err
+	}
+	r := &row{l: l, shard: shard, buffers: buffer.NewTable(p.buffers)}
+	wsConfig, err := p.webSocketConfig()
+	if err != nil {
+		return nil, err
+	}
+	if r.ws, err = ws.New(l, shard, r.buffers, p.codec, wsConfig); err != nil {
+		return nil, err
+	}
+	shard.Use(r.ws)
+	doorConfig, err := p.doorConfig(l)
+	if err != nil {
+		return nil, err
+	}
+	r.door = door.New(l, r.buffers, doorConfig, &p.door)
+	if !p.cfg.WebSocket.Disabled {
+		r.door.Route(p.cfg.WebSocket.HandlerPrefix, r.ws)
+	}
+	if p.cfg.Echo.Path != "" {
+		echo := &ws.Echo{}
+		if r.echo, err = ws.New(l, echo, r.buffers, p.codec, p.echoConfig()); err != nil {
+			return nil, err
+		}
+		echo.Use(r.echo)
+		r.door.Route(p.cfg.Echo.Path, r.echo)
+	}
+	return r, nil
+}
+
+// table is the loop's handler table.
+func (r *row) table() []loop.Handler {
+	t := make([]loop.Handler, kinds)
+	t[kindDoor], t[kindWebSocket] = r.door, r.ws
+	if r.echo != nil {
+		t[kindEcho] = r.echo
+	}
+	return t
+}
+
+// listen binds the front door and the internal port.
+func (p *Program) listen() error {
+	var err error
+	front := net.JoinHostPort(p.cfg.HTTPServer.Address, fmt.Sprint(p.cfg.HTTPServer.Port))
+	if p.addr, err = p.loops.Listen(front, kindDoor); err != nil {
+		return err
+	}
+	p.out.Bound(net.TCPAddrFromAddrPort(p.addr))
+	if p.cfg.HTTPServer.InternalPort == 0 {
+		return nil
+	}
+	host := p.cfg.HTTPServer.InternalAddress
+	if host == "" {
+		host = p.cfg.HTTPServer.Address
+	}
+	p.internal, err = net.Listen("tcp", net.JoinHostPort(host, fmt.Sprint(p.cfg.HTTPServer.InternalPort)))
+	if err != nil {
+		return fmt.Errorf("http_server.internal_port: cannot listen: %w; choose another port or stop the program that holds it", err)
+	}
+	return nil
+}
+
+// Addr is the address of the front door.
+func (p *Program) Addr() netip.AddrPort { return p.addr }
+
+// InternalAddr is the address of the internal port, nil when there is none.
+func (p *Program) InternalAddr() net.Addr {
+	if p.internal == nil {
+		return nil
+	}
+	return p.internal.Addr()
+}
+
+// Run serves until ctx ends or a part fails, then shuts down: sessions are closed
+// with code 3001, what is queued is sent, HTTP requests are finished. It returns
+// nil after a shutdown that was in time.
+func (p *Program) Run(ctx context.Context) error {
+	handlers, err := p.handlers()
+	if err != nil {
+		return errors.Join(err, p.Close())
+	}
+	p.ran = true
+	p.broker.Start(p.node)
+	g, ctx := errgroup.WithContext(ctx)
+	brokerCtx, stopBroker := context.WithCancel(context.WithoutCancel(ctx))
+	brokerEnded := make(chan struct{})
+	g.Go(func() error {
+		defer close(brokerEnded)
+		return p.broker.Run(brokerCtx, p.node)
+	})
+	g.Go(func() error { return p.loops.Run(context.WithoutCancel(ctx)) })
+	g.Go(func() error { return p.housekeep(ctx) })
+	p.serve(g, handlers.public, p.out)
+	if p.internal != nil {
+		p.serve(g, handlers.internal, p.internal)
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		return p.shutdown(func(ctx context.Context) error {
+			stopBroker()
+			select {
+			case <-brokerEnded:
+				return p.node.Drain(ctx)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	return g.Wait()
+}
+
+// serve runs an HTTP server on a listener.
+func (p *Program) serve(g *errgroup.Group, h http.Handler, l net.Listener) {
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: p.cfg.Handshake.Timeout,
+		ReadTimeout:       requestTimeout,
+		IdleTimeout:       requestTimeout,
+		MaxHeaderBytes:    p.cfg.Handshake.HeaderSizeLimit,
+		ErrorLog:          slog.NewLogLogger(p.opts.Logger.Handler(), slog.LevelWarn),
+	}
+	p.servers = append(p.servers, s)
+	g.Go(func() error {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("HTTP server: %w", err)
+		}
+		return nil
+	})
+}
+
+// requestTimeout bounds the reading of a request, and the silence between two.
+const requestTimeout = 60 * time.Second
+
+// shutdown ends everything within the configured time. First drain: no publication
+// is accepted any more, and those that were are queued to their receivers. Only then
+// are conns closed, and what is queued goes out before their close frames.
+func (p *Program) shutdown(drain func(ctx context.Context) error) error {
+	p.opts.Logger.Info("shutting down", "timeout", p.cfg.Shutdown.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Shutdown.Timeout)
+	defer cancel()
+	err := errors.Join(drain(ctx), p.loops.Shutdown(ctx))
+	for _, s := range p.servers {
+		err = errors.Join(err, s.Shutdown(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("shutdown took longer than shutdown.timeout (%s), what was left has been cut: %w", p.cfg.Shutdown.Timeout, err)
+	}
+	return nil
+}
+
+// Close frees what New bound if the program was never Run. It does nothing after
+// Run, which frees everything itself.
+func (p *Program) Close() error {
+	if p.ran {
+		return nil
+	}
+	p.ran = true
+	var err error
+	if p.internal != nil {
+		err = p.internal.Close()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return errors.Join(err, p.out.Close(), p.loops.Run(ctx))
+}

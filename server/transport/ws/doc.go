@@ -1,0 +1,11 @@
+// Package ws carries sessions over WebSocket: it opens conns (RFC 6455 §4),
+// turns their bytes into messages for the [Landing], and frames what the landing
+// sends. It knows frames and compression, not the protocol inside them.
+//
+// A [Transport] is one row of a loop's handler table and serves all WebSocket
+// conns of that loop. Per conn it keeps the parser and two indices; a borrowed
+// buffer only while a frame or a message is partial.
+//
+// The echo endpoint is the same transport with an echo landing, so what a
+// conformance tool sees is what the product does.
+package ws

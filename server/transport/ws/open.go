@@ -1,0 +1,157 @@
+package ws
+
+import (
+	"bytes"
+
+	"shoal/codec/deflate"
+	"shoal/codec/handshake"
+	"shoal/codec/proto"
+	"shoal/loop"
+	"shoal/pool/slab"
+)
+
+// Upgrade answers a request for a conn that the front door still owns. When the
+// request keeps every rule the 101 response is queued, the conn becomes this
+// transport's, rest, the bytes that arrived behind the request, is read as frames,
+// and Done is returned. Otherwise nothing was done, and the failure is the door's
+// to answer. req and rest are valid during the call.
+func (t *Transport) Upgrade(slot uint32, req *handshake.Request, rest []byte) handshake.Status {
+	if s := t.check(req); s.Failed() {
+		return s
+	}
+	c := t.conns.At(slot)
+	*c = conn{flags: flagOpen}
+	enc, nativePing := proto.JSON, false
+	sub := handshake.NoSubprotocol
+	if t.cfg.Subprotocols {
+		sub = handshake.ChooseSubprotocol(req)
+		enc = encoding(sub, req.Query)
+		nativePing = has(req.Query, "cf_ws_frame_ping_pong=true")
+	}
+	extension := t.negotiate(c, req)
+
+	t.l.Commit(slot, handshake.AppendResponse(t.l.Begin(slot), req.Key, sub, extension))
+	t.l.Adopt(slot, t.cfg.Kind)
+	t.stats.Opened.Add(1)
+	t.land.Open(slot, enc, nativePing, c.bits == deflate.WindowBitsMax)
+	if len(rest) > 0 {
+		t.Data(slot, rest)
+	}
+	return handshake.Done
+}
+
+// check applies the rules of the handshake, then those of the node.
+func (t *Transport) check(req *handshake.Request) handshake.Status {
+	s := handshake.CheckUpgrade(req, &t.cfg.Handshake)
+	if !s.Failed() && t.cfg.Admit != nil {
+		s = t.cfg.Admit()
+	}
+	return s
+}
+
+// negotiate returns the extension to answer, nil for none.
+func (t *Transport) negotiate(c *conn, req *handshake.Request) []byte {
+	if t.cfg.Deflate == nil || req.Extensions.Len() == 0 {
+		return nil
+	}
+	p, extension, ok := deflate.Negotiate(req.Extensions.Join(t.scratch[:0]), *t.cfg.Deflate)
+	if !ok {
+		return nil
+	}
+	c.flags |= flagDeflate
+	c.bits = p.ServerBits
+	return extension
+}
+
+// encoding is settled by the subprotocol, or by a URL parameter where the client
+// cannot send one. JSON is the default.
+func encoding(sub handshake.Subprotocol, query []byte) proto.Encoding {
+	if sub == handshake.Protobuf || sub == handshake.NoSubprotocol &&
+		(has(query, "format=protobuf") || has(query, "cf_protocol=protobuf")) {
+		return proto.Protobuf
+	}
+	return proto.JSON
+}
+
+// has reports whether one of the query's parameters is exactly param.
+func has(query []byte, param string) bool {
+	for len(query) > 0 {
+		var one []byte
+		one, query, _ = bytes.Cut(query, []byte{'&'})
+		if string(one) == param {
+			return true
+		}
+	}
+	return false
+}
+
+// Open implements [loop.Handler]; conns come by Upgrade, never by accept.
+func (t *Transport) Open(uint32) {}
+
+// EOF implements [loop.Handler]: a peer that stops sending without a close frame
+// is gone.
+func (t *Transport) EOF(slot uint32) { t.l.Close(slot, loop.ReasonPeer) }
+
+// Timer implements [loop.Handler].
+func (t *Transport) Timer(slot uint32) { t.land.Timer(slot) }
+
+// Shutdown is called for every conn when the server stops.
+func (t *Transport) Shutdown(slot uint32) {
+	if t.conns.At(slot).flags&flagEnded == 0 {
+		t.land.Shutdown(slot)
+	}
+}
+
+// Closed implements [loop.Handler]: it gives back what the conn borrowed.
+func (t *Transport) Closed(slot uint32, why loop.Reason, _ error) {
+	c := t.conns.At(slot)
+	c.flags = flagEnded
+	t.release(c)
+	t.land.Closed(slot, why)
+}
+
+// Release gives back what is borrowed for a conn that has been silent for long. If
+// a frame or message was partial, its rest can no longer be understood: should it
+// ever come, the conn ends.
+func (t *Transport) Release(slot uint32) {
+	c := t.conns.At(slot)
+	if c.tail != 0 || c.body != 0 {
+		c.flags |= flagAbandoned
+		t.release(c)
+	}
+}
+
+// release returns the conn's borrowed buffers.
+func (t *Transport) release(c *conn) {
+	for _, i := range [...]*uint32{&c.tail, &c.body} {
+		if *i != 0 {
+			t.buffers.Return(*i)
+			*i = 0
+		}
+	}
+}
+
+// Trim gives memory back that a burst of conns left.
+func (t *Transport) Trim() {
+	t.scratch, t.inflated = nil, nil
+	if open := t.l.Conns(); open+trimSlots <= t.trimmed {
+		t.conns.Trim(t.anyOpen)
+		t.trimmed = open
+	} else {
+		t.trimmed = max(t.trimmed, open)
+	}
+}
+
+// trimSlots is how many conns must have gone since the last time to make it worth
+// looking for chunks without one.
+const trimSlots = slab.ChunkSlots
+
+// anyOpen reports whether a conn of the chunk is in use.
+func (t *Transport) anyOpen(chunk int) bool {
+	for slot := uint32(chunk) * slab.ChunkSlots; slot < uint32(chunk+1)*slab.ChunkSlots; slot++ {
+		if c := t.conns.Peek(slot); c != nil && c.flags&flagOpen != 0 {
+			return true
+		}
+	}
+	return false
+}

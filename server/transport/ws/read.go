@@ -1,0 +1,146 @@
+package ws
+
+import (
+	"errors"
+	"unicode/utf8"
+
+	"shoal/codec/deflate"
+	"shoal/codec/ws"
+	"shoal/loop"
+)
+
+// Data reads frames. Implements [loop.Handler].
+func (t *Transport) Data(slot uint32, p []byte) {
+	c := t.conns.At(slot)
+	if c.flags&flagEnded != 0 {
+		return
+	}
+	if c.flags&flagAbandoned != 0 {
+		t.end(slot, ws.CodePolicyViolation, "message took too long", loop.ReasonTimeout)
+		return
+	}
+	t.land.Alive(slot)
+	if c.tail == 0 {
+		t.frames(slot, c, p)
+		return
+	}
+	// An incomplete header or control frame waits: read on from the buffer that
+	// has it.
+	i := c.tail
+	c.tail = 0
+	b := t.buffers.At(i)
+	t.buffers.Grow(i, len(p))
+	b.B = append(b.B, p...)
+	t.frames(slot, c, b.B)
+	t.buffers.Return(i)
+}
+
+// frames handles what is whole in p and borrows a buffer for an incomplete rest.
+func (t *Transport) frames(slot uint32, c *conn, p []byte) {
+	limits := t.limitsOf(c)
+	for c.flags&flagEnded == 0 {
+		n, ev := c.parser.Next(p, limits)
+		p = p[n:]
+		switch ev.Kind {
+		case ws.Data:
+			t.data(slot, c, &ev)
+		case ws.Ping:
+			t.stats.PingsIn.Add(1)
+			t.pong(slot, ev.Payload)
+		case ws.Pong:
+			t.stats.PongsIn.Add(1)
+			t.land.Pong(slot)
+		case ws.Close:
+			t.end(slot, ev.Code, "", loop.ReasonPeer)
+		case ws.Fail:
+			t.stats.failures[ev.Reason].Add(1)
+			t.end(slot, ev.Code, ev.Reason.String(), loop.ReasonProtocol)
+		case ws.None:
+			if n > 0 {
+				continue
+			}
+			if len(p) > 0 {
+				c.tail = t.buffers.Borrow(len(p))
+				b := t.buffers.At(c.tail)
+				b.B = append(b.B, p...)
+			}
+			return
+		}
+	}
+}
+
+func (t *Transport) limitsOf(c *conn) *ws.Limits {
+	if c.flags&flagDeflate != 0 {
+		return &t.limits[1]
+	}
+	return &t.limits[0]
+}
+
+// data takes a piece of a message: one that is whole goes on as it lies, others
+// are collected.
+func (t *Transport) data(slot uint32, c *conn, ev *ws.Event) {
+	if ev.First && ev.Final {
+		t.message(slot, c, ev.Op, ev.Compressed, ev.Payload)
+		return
+	}
+	if c.body == 0 {
+		c.body = t.buffers.Borrow(len(ev.Payload) + c.parser.Pending())
+	}
+	t.buffers.Grow(c.body, len(ev.Payload))
+	b := t.buffers.At(c.body)
+	b.B = append(b.B, ev.Payload...)
+	if !ev.Final {
+		return
+	}
+	i := c.body
+	c.body = 0
+	t.message(slot, c, ev.Op, ev.Compressed, b.B)
+	t.buffers.Return(i)
+}
+
+// message inflates if need be and hands the payload to the landing.
+func (t *Transport) message(slot uint32, c *conn, op ws.Op, compressed bool, p []byte) {
+	if compressed {
+		var ok bool
+		if p, ok = t.inflate(slot, op, p); !ok {
+			return
+		}
+	}
+	t.stats.MessagesIn.Add(1)
+	t.stats.PayloadIn.Add(uint64(len(p)))
+	t.land.Message(slot, op, p)
+}
+
+// inflate decompresses into a buffer of the loop's. A message that is too
+// large, corrupt or no UTF-8 ends the conn (RFC 7692 §6, RFC 6455 §8.1).
+func (t *Transport) inflate(slot uint32, op ws.Op, p []byte) ([]byte, bool) {
+	out, err := t.codec.Decompress(t.inflated[:0], p, t.cfg.InflatedBytesMax)
+	t.inflated = kept(out)
+	switch {
+	case errors.Is(err, deflate.ErrTooLarge):
+		t.stats.failures[ws.ReasonTooBig].Add(1)
+		t.end(slot, ws.CodeTooBig, "inflated message too big", loop.ReasonProtocol)
+		return nil, false
+	case err != nil:
+		t.stats.InflateErrors.Add(1)
+		t.end(slot, ws.CodeInvalidPayload, "message does not inflate", loop.ReasonProtocol)
+		return nil, false
+	}
+	if op == ws.Text && !utf8.Valid(out) {
+		t.stats.failures[ws.ReasonInvalidUTF8].Add(1)
+		t.end(slot, ws.CodeInvalidPayload, ws.ReasonInvalidUTF8.String(), loop.ReasonProtocol)
+		return nil, false
+	}
+	return out, true
+}
+
+// scratchBytesKept bounds the scratch buffer a loop keeps between messages.
+const scratchBytesKept = 64 << 10
+
+// kept is what remains of a scratch buffer between two messages.
+func kept(b []byte) []byte {
+	if cap(b) > scratchBytesKept {
+		return nil
+	}
+	return b[:0]
+}

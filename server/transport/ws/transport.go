@@ -1,0 +1,116 @@
+package ws
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"shoal/codec/deflate"
+	"shoal/codec/handshake"
+	"shoal/codec/proto"
+	"shoal/codec/ws"
+	"shoal/loop"
+	"shoal/pool/buffer"
+	"shoal/pool/slab"
+)
+
+// Landing is where a loop's messages arrive. All methods run on the loop's
+// goroutine; payloads are valid until the method returns and may be modified.
+type Landing interface {
+	// Open begins a session. nativePing: liveness by WebSocket ping frames instead of
+	// protocol pings. deflated: the conn can take publications compressed once for all.
+	Open(slot uint32, enc proto.Encoding, nativePing, deflated bool)
+	Alive(slot uint32) // bytes arrived, whatever they are; before their messages
+	Message(slot uint32, op ws.Op, payload []byte)
+	Pong(slot uint32) // a pong frame arrived
+	Timer(slot uint32)
+	Shutdown(slot uint32) // the server stops: end the session
+	Closed(slot uint32, why loop.Reason)
+}
+
+// Config is fixed for the life of a transport.
+type Config struct {
+	Kind             loop.Kind        // the row of the handler table this transport is
+	MessageBytesMax  int              // of a message from the client, as sent; 0 = 65,536
+	InflatedBytesMax int              // of a message after inflating; 0 = 10 × MessageBytesMax
+	Deflate          *deflate.Config  // nil = permessage-deflate is never negotiated
+	DeflateBytesMin  int              // shorter messages are sent as they are
+	Handshake        handshake.Config // origins
+	Subprotocols     bool             // choose an encoding; the echo endpoint has none to choose
+
+	// Admit may refuse a valid upgrade, such as at a limit of the node; nil or Done
+	// lets it in.
+	Admit func() handshake.Status
+}
+
+const inflateDefault = 10
+
+func (c Config) withDefaults() Config {
+	if c.MessageBytesMax == 0 {
+		c.MessageBytesMax = ws.MessageBytesMaxDefault
+	}
+	if c.InflatedBytesMax == 0 {
+		c.InflatedBytesMax = inflateDefault * c.MessageBytesMax
+	}
+	return c
+}
+
+// conn is the transport's state of one conn.
+type conn struct {
+	parser ws.Parser
+	tail   uint32 // borrowed: an incomplete header or control frame; 0 none
+	body   uint32 // borrowed: the pieces of a message so far; 0 none
+	flags  flags
+	bits   uint8 // permessage-deflate: the window we may use for this conn
+}
+
+// connBytes is the budget's figure (BUDGET.md): the parser and 16 bytes.
+const connBytes = 40
+
+var _ = [1]struct{}{}[connBytes-unsafe.Sizeof(conn{})]
+
+type flags uint8
+
+const (
+	flagOpen      flags = 1 << iota // the slot is in use by this transport
+	flagDeflate                     // permessage-deflate was negotiated
+	flagEnded                       // a close frame was sent, or the conn failed: input is ignored
+	flagAbandoned                   // a partial frame was given up: the stream cannot go on
+)
+
+// Transport serves the WebSocket conns of one loop. Use [New].
+type Transport struct {
+	cfg      Config
+	limits   [2]ws.Limits // [1] with permessage-deflate
+	l        *loop.Loop
+	land     Landing
+	conns    *slab.Column[conn]
+	buffers  *buffer.Table
+	codec    *deflate.Codec
+	inflated []byte                       // the present message
+	scratch  []byte                       // a deflated reply
+	goodbye  [ws.ControlBytesMax + 2]byte // a close frame
+	stats    Stats
+	trimmed  int // open conns at the last trim, or the most since
+}
+
+// New returns the transport of loop l. It borrows from buffers, which transports
+// of the same loop may share. codec may be nil when cfg.Deflate is.
+func New(l *loop.Loop, land Landing, buffers *buffer.Table, codec *deflate.Codec, cfg Config) (*Transport, error) {
+	if cfg.Deflate != nil && codec == nil {
+		return nil, errors.New("ws transport: permessage-deflate is configured but there is no codec")
+	}
+	cfg = cfg.withDefaults()
+	if err := cfg.Handshake.Validate(); err != nil {
+		return nil, fmt.Errorf("ws transport: %w", err)
+	}
+	return &Transport{
+		cfg:     cfg,
+		limits:  [2]ws.Limits{{MessageBytesMax: cfg.MessageBytesMax}, {MessageBytesMax: cfg.MessageBytesMax, Deflate: true}},
+		l:       l,
+		land:    land,
+		conns:   slab.NewColumn[conn](),
+		buffers: buffers,
+		codec:   codec,
+	}, nil
+}
