@@ -363,7 +363,7 @@ func (st *story) run() error {
 	for _, a := range st.apps {
 		a.end()
 		if err := a.l.Post(&question{}); !errors.Is(err, loop.ErrClosed) {
-			return fmt.Errorf("Post to a loop that has ended: %v", err)
+			return fmt.Errorf("Post to a loop that has ended: %w", err)
 		}
 		if err := a.l.Validate(); err != nil {
 			return err

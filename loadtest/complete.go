@@ -1,0 +1,72 @@
+package loadtest
+
+import (
+	"shoal/loadtest/engine"
+)
+
+// complete fills the report from what the engine counted. stopped is what ended the test early.
+func (r *run) complete(stopped error) {
+	rep, c := r.report, r.e.Snapshot()
+	hist, own, others := r.e.Results()
+	rep.Seconds = r.s.Clock().Sub(r.began).Seconds()
+	rep.Causes = c.Causes
+	rep.Heartbeat = Heartbeat{c.Pings, c.Pongs, c.PingFrames}
+	conns := &rep.Connections
+	conns.Ready, conns.AtEnd, conns.Failed, conns.Died = c.ReadyMax, r.last.Ready, c.Failed, c.Died
+	conns.Setup = quantiles(hist.Setup)
+	if start, connected := rep.mark(markStart), rep.mark(markConnected); connected != nil {
+		if conns.Seconds = connected.Seconds - start.Seconds; conns.Seconds > 0 {
+			conns.PerSecond = float64(c.ReadyMax) / conns.Seconds
+		}
+	}
+	v := Verified{
+		Received: c.Received, Lost: r.last.Lost, LostDead: c.LostDead, Duplicates: c.Duplicates, Reordered: c.Late, Altered: c.Altered,
+		Misrouted: c.Misrouted, Short: r.last.Short,
+	}
+	v.Expected = v.Received + v.Lost + v.LostDead
+	switch {
+	case r.cfg.Scenario == Fanout && len(own) > 0:
+		rep.Delivery = delivery(v, c, own)
+		rep.Delivery.Latency, rep.Delivery.Answer = quantiles(hist.Latency), quantiles(hist.Answer)
+	case r.cfg.Scenario == Echo && c.Sent > 0:
+		rep.Echo = &EchoResult{Sent: c.Sent, Refused: c.Refused, Verified: v, AskedRate: r.cfg.MessageRate, Latency: quantiles(hist.Latency)}
+		if from, to := rep.mark(markIdle), rep.mark(markTraffic); from != nil && to != nil && to.Seconds > from.Seconds {
+			rep.Echo.Seconds = to.Seconds - from.Seconds
+			rep.Echo.PerSecond = float64(c.Received) / rep.Echo.Seconds
+		}
+	}
+	if c.Others > 0 {
+		rep.Others = &Others{
+			Received: c.Others, Min: r.last.OthersMin, Max: r.last.OthersMax, Alike: r.last.Alike || r.cfg.Scenario == Echo,
+			Publications: list(others),
+		}
+		if c.Received == 0 {
+			rep.Others.Latency = quantiles(hist.Latency)
+		}
+	}
+	if r.cfg.ServerPID > 0 {
+		rep.Cost = rep.cost(r.cfg.ServerPID)
+	}
+	if stopped != nil {
+		rep.Failures = append(rep.Failures, stopped.Error())
+	}
+	rep.judge()
+}
+
+// delivery sums up the publications.
+func delivery(v Verified, c engine.Counters, own []engine.Publication) *Delivery {
+	d := &Delivery{Published: c.Published, Answered: c.Answered, Refused: c.Refused, Verified: v, Publications: list(own)}
+	var first, last []int64
+	var end int64
+	for _, p := range own {
+		if p.Receipts > 0 {
+			first, last = append(first, p.First-p.Due), append(last, p.Last-p.Due)
+			end = max(end, p.Last)
+		}
+	}
+	d.First, d.Last = over(first), over(last)
+	if took := end - own[0].Due; took > 0 {
+		d.PerSecond = float64(c.Received) / float64(took) * 1e9
+	}
+	return d
+}

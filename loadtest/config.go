@@ -1,0 +1,172 @@
+package loadtest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"shoal/codec/proto"
+	"shoal/loadtest/engine"
+	"shoal/loop/poll"
+)
+
+// Scenario is what is done with the connections.
+type Scenario string
+
+// The scenarios.
+const (
+	Idle   Scenario = "idle"   // hold them, answer pings, count what others publish
+	Fanout Scenario = "fanout" // publish to all
+	Echo   Scenario = "echo"   // send messages that come back
+)
+
+// Config describes one load test. The zero value of a field means its default.
+type Config struct {
+	Scenario Scenario // "" = idle
+	Target   string   // ws://host:port/path, or host:port; "" = ws://127.0.0.1:8000/connection/websocket
+	API      string   // address of the HTTP API; "" = http://host:port/api of the target
+	APIKey   string   // for it
+	Token    string   // JWT for connect
+	Encoding string   // json or protobuf; "" = json
+	Channel  string   // that all subscribe to; "" = loadtest
+
+	Connections int           // 0 = 1,000
+	ConnectRate float64       // connections a second; 0 = as fast as the target takes them
+	Window      int           // connections under way at once when there is no rate; 0 = 256
+	Sources     int           // local addresses 127.0.0.x to connect from; 0 = one for every 500 connections to a loopback target, else none
+	StepTimeout time.Duration // for each step of opening a connection; 0 = 30 s
+
+	PayloadBytes int           // of a message; 0 = 128
+	Duration     time.Duration // idle: how long to hold, 0 = 30 s (with Hold: none); echo: how long to send, 0 = 10 s
+	Settle       time.Duration // pause before and after the traffic, for the server to come to rest; 0 = none
+	Grace        time.Duration // how long to wait for missing messages when nothing comes; 0 = 10 s
+	Timeout      time.Duration // of the whole; 0 = 10 min more than the times above
+
+	Publications int     // fanout: how many; 0 = 10
+	Burst        int     // fanout: made at once; 0 = 1
+	PublishRate  float64 // fanout: publications a second; 0 = the next burst when the one before has reached everybody
+	Via          string  // fanout: api or client (connection 0 publishes); "" = api
+
+	EchoPath    string  // echo: path of a bare echo endpoint; "" = publish to an own channel
+	Active      int     // echo: connections that send; 0 = all
+	MessageRate float64 // echo: messages a second over all; 0 = each connection sends when its last message came back
+
+	Wait      time.Duration // how long to wait for the target to listen, when it does not yet; 0 = not at all
+	ServerPID int           // process to measure; 0 = none
+	BusyPoll  bool          // never sleep; see engine.Config
+	Hold      bool          // keep the connections at the end until the control input ends
+}
+
+// Surroundings is what a load test needs from its process.
+type Surroundings struct {
+	Clock    func() time.Time // required
+	Run      uint32           // number of this run, different from others at the same time; 0 = 1
+	Version  string
+	Progress io.Writer // live progress; nil = none. On a terminal one line that rewrites itself
+	Terminal bool      // Progress is a terminal
+	Events   io.Writer // a JSON object a line for every phase; nil = none
+	Control  io.Reader // lines «mark NAME»; its end releases Hold. nil = nothing comes
+
+	// NewPoller replaces the kernel in tests; see loop.Config. nil = the real one.
+	NewPoller func(i int) (poll.Poller, poll.Sys, error)
+}
+
+const (
+	connectionsDefault  = 1000
+	publicationsDefault = 10
+	idleDefault         = 30 * time.Second
+	echoDefault         = 10 * time.Second
+	timeoutDefault      = 10 * time.Minute
+	targetDefault       = "ws://127.0.0.1:8000/connection/websocket"
+	perSource           = 500
+)
+
+func (c Config) withDefaults() Config {
+	def(&c.Scenario, Idle)
+	def(&c.Target, targetDefault)
+	def(&c.Encoding, proto.JSON.String())
+	def(&c.Channel, "loadtest")
+	def(&c.Connections, connectionsDefault)
+	def(&c.PayloadBytes, 128)
+	def(&c.Publications, publicationsDefault)
+	def(&c.Burst, 1)
+	def(&c.Via, "api")
+	switch {
+	case c.Scenario == Echo:
+		def(&c.Duration, echoDefault)
+	case c.Scenario == Idle && !c.Hold:
+		def(&c.Duration, idleDefault)
+	}
+	def(&c.Timeout, timeoutDefault+c.Duration+2*c.Settle+c.Wait)
+	return c
+}
+
+// def gives *p its default when it is zero.
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// Validate says what is wrong with the configuration, in terms of the command's flags.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.Scenario == Idle || c.Scenario == Fanout || c.Scenario == Echo,
+		"--scenario %q is unknown: idle, fanout or echo", c.Scenario)
+	check(c.Encoding == "json" || c.Encoding == "protobuf", "--encoding %q is unknown: json or protobuf", c.Encoding)
+	check(c.Via == "api" || c.Via == "client", "--via %q is unknown: api or client", c.Via)
+	check(c.Connections > 0, "--connections %d: at least 1", c.Connections)
+	check(c.PayloadBytes >= engine.PayloadBytesMin && c.PayloadBytes <= engine.PayloadBytesMax,
+		"--payload %d: %d to %d bytes, since a message carries its number and time", c.PayloadBytes, engine.PayloadBytesMin, engine.PayloadBytesMax)
+	check(c.Publications > 0 && c.Publications <= engine.PublicationsMax, "--publications %d: 1 to %d", c.Publications, engine.PublicationsMax)
+	check(c.Sources >= 0 && c.Sources <= sourcesMax, "--sources %d: 0 to %d", c.Sources, sourcesMax)
+	check(c.EchoPath == "" || c.Scenario == Echo, "--echo-path is for --scenario echo")
+	for name, v := range map[string]float64{
+		"rate": c.ConnectRate, "publish-rate": c.PublishRate, "message-rate": c.MessageRate, "window": float64(c.Window),
+		"burst": float64(c.Burst), "active": float64(c.Active), "server-pid": float64(c.ServerPID), "duration": float64(c.Duration),
+		"settle": float64(c.Settle), "grace": float64(c.Grace), "timeout": float64(c.Timeout), "step-timeout": float64(c.StepTimeout), "wait": float64(c.Wait),
+	} {
+		check(v >= 0, "--%s is below zero", name)
+	}
+	return errors.Join(errs...)
+}
+
+const sourcesMax = 60_000
+
+// engineConfig is what the engine is to do. t is the resolved target.
+func (c *Config) engineConfig(t target, s *Surroundings) engine.Config {
+	e := engine.Config{
+		Remote: t.remote, Host: t.host, Path: t.path, Token: c.Token, Channel: c.Channel, API: t.api,
+		Connections: c.Connections, ConnectRate: c.ConnectRate, Window: c.Window, Sources: c.sources(t),
+		StepTimeout: c.StepTimeout, PayloadBytes: c.PayloadBytes, Run: max(s.Run, 1), BusyPoll: c.BusyPoll, NewPoller: s.NewPoller,
+	}
+	if c.Encoding == proto.Protobuf.String() {
+		e.Encoding = proto.Protobuf
+	}
+	if c.Scenario == Echo {
+		e.Own = true
+		if c.EchoPath != "" {
+			e.Path, e.BareEcho, e.Own, e.Channel = c.EchoPath, true, false, ""
+		}
+	}
+	return e
+}
+
+// sources is how many local addresses to connect from; 0 leaves the choice to the kernel.
+func (c *Config) sources(t target) int {
+	switch {
+	case !t.remote.Addr().Unmap().Is4() || !t.remote.Addr().IsLoopback():
+		return 0
+	case c.Sources > 0:
+		return c.Sources
+	}
+	return min((c.Connections+perSource-1)/perSource, sourcesMax)
+}

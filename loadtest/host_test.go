@@ -1,0 +1,118 @@
+package loadtest
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+func procOf(files map[string]string) fs.FS {
+	m := fstest.MapFS{}
+	for name, text := range files {
+		m[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return m
+}
+
+func TestProcessIsReadFromProc(t *testing.T) {
+	const stat = "7 (a (strange) name) S 1 7 7 0 -1 4194560 2105 0 0 0 123 45 0 0 20 0 9 0 1 2 3"
+	p, err := readProcess(procOf(map[string]string{
+		"7/stat":              stat,
+		"7/status":            "Name:\tx\nVmHWM:\t    4000 kB\nVmRSS:\t    3000 kB\nRssAnon:\t    2000 kB\nThreads:\t9\nvoluntary_ctxt_switches:\t77\n",
+		"7/smaps_rollup":      "00-ff ---p 00000000 00:00 0 [rollup]\nRss: 3000 kB\nPss: 2500 kB\nPrivate_Dirty: 1900 kB\n",
+		"7/task/7/schedstat":  "1500000000 1 2\n",
+		"7/task/11/schedstat": "190000000 1 2\n",
+	}), "7")
+	want := Process{
+		CPU: 1690 * time.Millisecond, RSS: 3000 << 10, RSSAnon: 2000 << 10, RSSPeak: 4000 << 10, PSS: 2500 << 10, Private: 1900 << 10, Threads: 9,
+		Switches: 77, PreciseNS: true,
+	}
+	if err != nil || p != want {
+		t.Errorf("%+v %v\nwant %+v", p, err, want)
+	}
+	p, err = readProcess(procOf(map[string]string{"7/stat": stat, "7/status": ""}), "7")
+	if err != nil || p.CPU != 1680*time.Millisecond || p.PreciseNS {
+		t.Errorf("without schedstat: %+v %v", p, err)
+	}
+	for _, bad := range []string{"", "7 x S 1", "7 (x) S 1 2 3", "7 (x) S 1 7 7 0 -1 4194560 2105 0 0 0 a b 0"} {
+		if _, err := readProcess(procOf(map[string]string{"7/stat": bad, "7/status": ""}), "7"); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestThisProcessCanBeRead(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("/proc is Linux's")
+	}
+	p, err := readProcess(os.DirFS("/proc"), "self")
+	if err != nil || p.RSS == 0 || p.RSSAnon == 0 || p.RSS > p.RSSPeak || p.Threads == 0 || p.CPU <= 0 {
+		t.Errorf("%+v %v", p, err)
+	}
+}
+
+func TestHostsThatAreTooSmallAreRefused(t *testing.T) {
+	proc := procOf(map[string]string{"sys/net/ipv4/ip_local_port_range": "32768\t60999\n"})
+	for _, c := range []struct {
+		conns       int
+		descriptors uint64
+		sources     int
+		want        string // "" = enough
+	}{
+		{20_000, 20_064, 40, ""}, {20_000, 20_063, 40, "--connections 19999"}, {20_000, 0, 40, ""}, {20_000, 10, 0, "--connections 0"},
+		{28_232, 0, 0, ""}, {28_233, 0, 1, "28232"}, {56_464, 0, 2, ""}, {56_465, 0, 2, "--sources"},
+	} {
+		cfg := Config{Connections: c.conns}
+		err := cfg.checkLimits(proc, c.descriptors, c.sources)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	cfg := Config{Connections: 1 << 20}
+	for _, odd := range []string{"", "x y", "9 3"} {
+		if err := cfg.checkLimits(procOf(map[string]string{"sys/net/ipv4/ip_local_port_range": odd}), 0, 1); err != nil {
+			t.Errorf("%q: %v; what is not known is not judged", odd, err)
+		}
+	}
+}
+
+func TestTargetsAreUnderstood(t *testing.T) {
+	for _, c := range []struct{ target, api, remote, host, path, apiHost, apiPath string }{
+		{"127.0.0.1:81", "", "127.0.0.1:81", "127.0.0.1:81", "/connection/websocket", "127.0.0.1:81", "/api/publish"},
+		{"ws://[::1]:81/x?y=1", "", "[::1]:81", "[::1]:81", "/x?y=1", "[::1]:81", "/api/publish"},
+		{"ws://127.0.0.1", "", "127.0.0.1:80", "127.0.0.1", "/connection/websocket", "127.0.0.1", "/api/publish"},
+		{"ws://:82/", "http://127.0.0.2:83/a/", "127.0.0.1:82", ":82", "/", "127.0.0.2:83", "/a/publish"},
+	} {
+		cfg := Config{Scenario: Fanout, Target: c.target, API: c.api, APIKey: "k"}.withDefaults()
+		got, err := cfg.resolve(t.Context())
+		if err != nil || got.remote.String() != c.remote || got.host != c.host || got.path != c.path || got.api.Host != c.apiHost || got.api.Path != c.apiPath || got.api.Key != "k" {
+			t.Errorf("%s: %+v %v", c.target, got, err)
+		}
+	}
+	cfg := Config{Scenario: Fanout, APIKey: "a\r\nb"}.withDefaults()
+	if _, err := cfg.resolve(t.Context()); err == nil {
+		t.Error("a key with a line break was accepted")
+	}
+	cfg = Config{Scenario: Fanout, API: "https://x/"}.withDefaults()
+	if _, err := cfg.resolve(t.Context()); err == nil {
+		t.Error("an API over TLS was accepted")
+	}
+}
+
+func TestAdviceKeepsTheError(t *testing.T) {
+	base := fmt.Errorf("x: %w", fs.ErrPermission)
+	if got := advise(base); got != base {
+		t.Errorf("%v", got)
+	}
+	if got := advise(fmt.Errorf("too many open files: %w", fs.ErrPermission)); !strings.Contains(got.Error(), "ulimit") || !strings.HasPrefix(got.Error(), "too many") {
+		t.Errorf("%v", got)
+	}
+	if advise(nil) != nil {
+		t.Error("advice on nothing")
+	}
+}

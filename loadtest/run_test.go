@@ -1,0 +1,264 @@
+package loadtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestIdleHoldsAndAnswersPings(t *testing.T) {
+	addr, _ := serve(t, map[string]any{"client.ping_interval": "2s", "client.pong_timeout": "1s"})
+	for _, encoding := range []string{"json", "protobuf"} {
+		cfg := small(addr, Idle)
+		cfg.Encoding, cfg.Duration, cfg.ServerPID = encoding, 2200*time.Millisecond, self()
+		r, err := try(t, t.Context(), cfg, Surroundings{})
+		well(t, r, err)
+		if r.Heartbeat.Pings < 300 || r.Heartbeat.Pongs != r.Heartbeat.Pings {
+			t.Errorf("%s: %+v", encoding, r.Heartbeat)
+		}
+		if r.Cost == nil || r.Cost.ConnectUS <= 0 || r.Delivery != nil || r.Others != nil {
+			t.Errorf("%s: %+v", encoding, r)
+		}
+	}
+}
+
+func TestFanoutReachesEverybodyOnceAndInOrder(t *testing.T) {
+	addr, _ := serve(t, nil)
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+	}{
+		{"one by one by the API", func(*Config) {}},
+		{"in bursts by the API", func(c *Config) { c.Burst, c.Publications = 20, 50 }},
+		{"in bursts by a client", func(c *Config) { c.Burst, c.Publications, c.Via = 20, 50, "client" }},
+		{"at a rate, Protobuf", func(c *Config) { c.PublishRate, c.Encoding = 100, "protobuf" }},
+		{"at a rate by a client, Protobuf, busy", func(c *Config) { c.PublishRate, c.Encoding, c.Via, c.BusyPoll = 200, "protobuf", "client", true }},
+		{"large, connected at a rate", func(c *Config) { c.PayloadBytes, c.ConnectRate = 50_000, 2000 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := small(addr, Fanout)
+			cfg.Publications, cfg.ServerPID, cfg.Settle = 10, self(), 50*time.Millisecond
+			c.change(&cfg)
+			r, err := try(t, t.Context(), cfg, Surroundings{})
+			well(t, r, err)
+			d := r.Delivery
+			if d.Published != cfg.Publications || d.Answered != cfg.Publications || d.Received != 300*cfg.Publications || d.Expected != d.Received {
+				t.Errorf("%+v", d)
+			}
+			if d.Latency.Count != int64(d.Received) || d.First.P50 > d.Last.P50 || d.Answer == nil || len(d.Publications) != cfg.Publications {
+				t.Errorf("%+v %+v %+v", d.Latency, d.First, d.Last)
+			}
+			for i, p := range d.Publications {
+				if p.Sequence != i+1 || p.Receipts != 300 || p.First < p.Due || p.Last < p.First || p.Answered < p.Due {
+					t.Errorf("publication %+v", p)
+				}
+			}
+			if r.mark(markTraffic) == nil || r.mark(markAfter) == nil || r.Cost.MessageUS <= 0 {
+				t.Errorf("marks %+v, cost %+v", r.Marks, r.Cost)
+			}
+		})
+	}
+}
+
+func TestEchoComesBackOnceAndInOrder(t *testing.T) {
+	addr, _ := serve(t, nil)
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+	}{
+		{"own channels, closed loop", func(*Config) {}},
+		{"own channels, at a rate, Protobuf", func(c *Config) { c.MessageRate, c.Encoding = 2000, "protobuf" }},
+		{"echo endpoint, closed loop, some", func(c *Config) { c.EchoPath, c.Active = "/echo", 50 }},
+		{"echo endpoint, at a rate", func(c *Config) { c.EchoPath, c.MessageRate, c.PayloadBytes = "/echo", 2000, 64 }},
+		{"echo endpoint, large", func(c *Config) { c.EchoPath, c.PayloadBytes, c.Active = "/echo", 200_000, 5 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := small(addr, Echo)
+			c.change(&cfg)
+			r, err := try(t, t.Context(), cfg, Surroundings{})
+			well(t, r, err)
+			if e := r.Echo; e.Sent < 10 || e.Received != e.Sent || e.Latency.Count != int64(e.Sent) || e.PerSecond <= 0 {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+func TestHoldCountsWhatOthersPublishAndTakesMarks(t *testing.T) {
+	addr, _ := serve(t, nil)
+	events, in, control := newLines(), make(chan struct{}), (*io.PipeWriter)(nil)
+	reader, control := io.Pipe()
+	cfg := small(addr, Idle)
+	cfg.Duration, cfg.Hold = 0, true
+	type outcome struct {
+		r   *Report
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		defer close(in)
+		r, err := try(t, t.Context(), cfg, Surroundings{Events: events, Control: reader})
+		done <- outcome{r, err}
+	}()
+	events.until(t, `"event":"ready"`)
+	for i := range 3 {
+		post(t, addr, "loadtest", `{"x":`+string(rune('0'+i))+`}`)
+	}
+	events.until(t, `"publications":3`)
+	if _, err := io.WriteString(control, "mark three\nnonsense\n"); err != nil {
+		t.Fatal(err)
+	}
+	var mark struct {
+		Counts struct{ Others int }
+		Mark   Mark
+	}
+	if err := json.Unmarshal([]byte(events.until(t, `"event":"mark"`)), &mark); err != nil || mark.Counts.Others != 900 || mark.Mark.Name != "three" {
+		t.Errorf("mark %+v, %v", mark, err)
+	}
+	events.until(t, "unknown command")
+	control.Close()
+	o := <-done
+	well(t, o.r, o.err)
+	if p := o.r.Others; p == nil || p.Received != 900 || p.Min != 3 || p.Max != 3 || !p.Alike || len(p.Publications) != 3 || p.Publications[2].Receipts != 300 {
+		t.Errorf("%+v", p)
+	}
+	if o.r.mark("three") == nil || o.r.mark(markHeld) == nil {
+		t.Errorf("marks %+v", o.r.Marks)
+	}
+	<-in
+}
+
+func TestInterruptedTestGivesAReport(t *testing.T) {
+	addr, _ := serve(t, nil)
+	for _, c := range []struct {
+		after string
+		cfg   func(*Config)
+	}{
+		{"connected", func(c *Config) { c.Duration = time.Hour }},
+		{"publishing", func(c *Config) { c.Scenario, c.PublishRate, c.Publications = Fanout, 20, 100_000 }},
+		{"echoing", func(c *Config) { c.Scenario, c.Duration = Echo, time.Hour }},
+		{"start", func(c *Config) { c.ConnectRate = 10 }},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		events := newLines()
+		cfg := small(addr, Idle)
+		c.cfg(&cfg)
+		go func() {
+			events.until(t, `"event":"`+c.after+`"`)
+			cancel()
+		}()
+		r, err := try(t, ctx, cfg, Surroundings{Events: events})
+		if err != nil || !r.OK || !r.Interrupted {
+			t.Errorf("%s: %v %+v", c.after, err, r)
+		}
+		cancel()
+	}
+}
+
+func TestTimeoutEndsTheTestAndFails(t *testing.T) {
+	addr, _ := serve(t, nil)
+	cfg := small(addr, Idle)
+	cfg.Duration, cfg.Timeout = time.Hour, 300*time.Millisecond
+	r, err := try(t, t.Context(), cfg, Surroundings{})
+	if !errors.Is(err, ErrFailed) || r.OK || r.Interrupted || !strings.Contains(r.Failures[0], "--timeout") {
+		t.Errorf("%v %+v", err, r)
+	}
+}
+
+func TestServerThatDiesMidWayIsReported(t *testing.T) {
+	for _, c := range []struct {
+		after string
+		cfg   func(*Config)
+	}{
+		{"connected", func(c *Config) { c.Duration = time.Hour }},
+		{"publishing", func(c *Config) { c.Scenario, c.PublishRate, c.Publications = Fanout, 50, 100_000 }},
+		{"echoing", func(c *Config) { c.Scenario, c.Duration = Echo, time.Hour }},
+	} {
+		addr, stop := serve(t, nil)
+		events := newLines()
+		cfg := small(addr, Idle)
+		c.cfg(&cfg)
+		go func() {
+			events.until(t, `"event":"`+c.after+`"`)
+			stop()
+		}()
+		r, err := try(t, t.Context(), cfg, Surroundings{Events: events})
+		if !errors.Is(err, ErrFailed) || r.Connections.Ready != 300 || r.Connections.Died == 0 || r.Causes["closed by the target: 3001 shutdown"] == 0 {
+			t.Errorf("%s: %v %+v", c.after, err, r)
+		}
+	}
+}
+
+func TestWrongTargetsAreExplained(t *testing.T) {
+	addr, _ := serve(t, nil)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+	defer web.Close()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shut := closed.Addr().String()
+	closed.Close()
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"closed port", func(c *Config) { c.Target = shut }, "start the server"},
+		{"plain HTTP server", func(c *Config) { c.Target = web.Listener.Addr().String() }, "an ordinary web server"},
+		{"wrong path", func(c *Config) { c.Target = "ws://" + addr + "/nothing" }, "no such endpoint"},
+		{"unknown namespace", func(c *Config) { c.Channel = "none:x" }, "namespace does not exist"},
+		{"bad token", func(c *Config) { c.Token = "abc" }, "--token"},
+		{"wrong API key", func(c *Config) { c.Scenario, c.APIKey = Fanout, "no" }, "--api-key"},
+		{"API elsewhere", func(c *Config) { c.Scenario, c.API = Fanout, "http://"+shut+"/api" }, "start the server"},
+		{"API that is none", func(c *Config) { c.Scenario, c.API = Fanout, web.URL }, "the API of the target"},
+		{"TLS", func(c *Config) { c.Target = "wss://localhost" }, "TLS is not measured"},
+		{"scheme", func(c *Config) { c.Target = "http://localhost" }, "ws://host:port"},
+		{"no name", func(c *Config) { c.Target = "ws://no.such.host.invalid" }, "cannot be resolved"},
+		{"port", func(c *Config) { c.Target = "127.0.0.1:99999" }, "99999"},
+		{"too many", func(c *Config) { c.Connections = 90_000_000 }, "descriptors"},
+		{"process", func(c *Config) { c.ServerPID = 1 << 30 }, "--server-pid"},
+		{"scenario", func(c *Config) { c.Scenario = "party" }, "idle, fanout or echo"},
+		{"payload", func(c *Config) { c.PayloadBytes = 3 }, "--payload"},
+	} {
+		cfg := small(addr, Idle)
+		cfg.Connections, cfg.Grace = 20, time.Second
+		c.change(&cfg)
+		r, err := try(t, t.Context(), cfg, Surroundings{})
+		if err == nil || !strings.Contains(err.Error(), c.want) || r != nil && r.OK {
+			t.Errorf("%s: %v, want …%s…", c.name, err, c.want)
+		}
+	}
+}
+
+func TestWaitsForATargetThatComesLater(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	remote := l.Addr().(*net.TCPAddr).AddrPort()
+	l.Close()
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		cfg := Config{Wait: patience}
+		cfg.await(t.Context(), target{remote: remote})
+	}()
+	if l, err = net.Listen("tcp", remote.String()); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	<-waited
+}

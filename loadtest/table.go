@@ -1,0 +1,174 @@
+package loadtest
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// WriteTable writes the report for a person to read.
+func (r *Report) WriteTable(w io.Writer) error {
+	t := &table{}
+	t.line("%s against %s (%s", r.Scenario, r.Target, r.Encoding)
+	if r.Channel != "" {
+		t.add(", channel %s", r.Channel)
+	}
+	t.add(", payload %s)", size(float64(r.Payload)))
+	t.line("")
+	t.connections(&r.Connections)
+	if d := r.Delivery; d != nil {
+		t.row("published", "%s, %s confirmed", grouped(d.Published), grouped(d.Answered))
+		t.verified(&d.Verified)
+		t.row("deliveries", "%s/s", grouped(int(d.PerSecond)))
+		t.quantiles("first receipt", d.First)
+		t.quantiles("last receipt", d.Last)
+		t.quantiles("each receipt", d.Latency)
+		t.quantiles("confirmation", d.Answer)
+	}
+	if e := r.Echo; e != nil {
+		t.row("sent", "%s", grouped(e.Sent))
+		t.verified(&e.Verified)
+		t.row("echoes", "%s/s", grouped(int(e.PerSecond)))
+		if e.AskedRate > 0 {
+			t.add(" of %s/s asked", grouped(int(e.AskedRate)))
+		}
+		t.quantiles("round trip", e.Latency)
+	}
+	if o := r.Others; o != nil {
+		t.row("from others", "%s received, %s to %s per connection", grouped(o.Received), grouped(o.Min), grouped(o.Max))
+		if o.Alike {
+			t.add(", the same and in the same order for all")
+		}
+		t.quantiles("each receipt", o.Latency)
+	}
+	t.row("heartbeat", "%s pings, %s pongs", grouped(r.Heartbeat.Pings), grouped(r.Heartbeat.Pongs))
+	if r.Cost != nil {
+		t.cost(r.Cost, r)
+	}
+	t.line("")
+	t.verdict(r)
+	_, err := io.WriteString(w, t.b.String())
+	return err
+}
+
+type table struct{ b strings.Builder }
+
+func (t *table) line(format string, args ...any) {
+	if t.b.Len() > 0 {
+		t.b.WriteByte('\n')
+	}
+	fmt.Fprintf(&t.b, format, args...)
+}
+
+func (t *table) add(format string, args ...any) { fmt.Fprintf(&t.b, format, args...) }
+
+func (t *table) row(name, format string, args ...any) {
+	t.line("  %-14s ", name)
+	t.add(format, args...)
+}
+
+func (t *table) connections(c *Connections) {
+	t.row("connections", "%s of %s", grouped(c.Ready), grouped(c.Asked))
+	if c.Seconds > 0 {
+		t.add(" in %.2f s, %s/s", c.Seconds, grouped(int(c.PerSecond)))
+	}
+	if c.AskedRate > 0 {
+		t.add(" (%s/s asked)", grouped(int(c.AskedRate)))
+	}
+	if c.Failed > 0 {
+		t.add("; %s failed", grouped(c.Failed))
+	}
+	if c.Died > 0 {
+		t.add("; %s died", grouped(c.Died))
+	}
+	t.quantiles("setting up", c.Setup)
+}
+
+func (t *table) verified(v *Verified) {
+	t.row("received", "%s of %s", grouped(v.Received), grouped(v.Expected))
+	if v.Expected > 0 && v.Received == v.Expected && v.Duplicates+v.Reordered+v.Altered+v.Misrouted == 0 {
+		t.add(", each exactly once, in order and unaltered")
+		return
+	}
+	if v.Expected == 0 {
+		return
+	}
+	t.row("", "lost %s (and %s with connections that died), twice %s, out of order %s, altered %s, misrouted %s", grouped(v.Lost),
+		grouped(v.LostDead), grouped(v.Duplicates), grouped(v.Reordered), grouped(v.Altered), grouped(v.Misrouted))
+}
+
+func (t *table) quantiles(name string, q *Quantiles) {
+	if q == nil {
+		return
+	}
+	t.row(name, "p50 %s  p90 %s  p99 %s  p99.9 %s  max %s", micros(q.P50), micros(q.P90), micros(q.P99), micros(q.P999), micros(q.Max))
+}
+
+func (t *table) cost(c *Cost, r *Report) {
+	t.line("")
+	t.line("  the server's process (%d), per connection or message", c.PID)
+	t.row("connect", "%.1f µs of processor time", c.ConnectUS)
+	if c.MessageUS > 0 {
+		t.row("message", "%.2f µs of processor time", c.MessageUS)
+	}
+	if r.mark(markIdle) != nil {
+		t.row("idle", "%s RSS, %s of it anonymous; %.2f %% of a processor for all", size(c.RSSIdle), size(c.RSSAnonIdle), c.IdlePercent)
+	}
+	if c.RSSAfter != 0 {
+		t.row("after traffic", "%s RSS, %s of it anonymous", size(c.RSSAfter), size(c.RSSAnonAfter))
+	}
+	t.row("this process", "%s RSS for a connection", size(c.LoadtestRSSBytes))
+}
+
+func (t *table) verdict(r *Report) {
+	switch {
+	case r.OK && r.Interrupted:
+		t.line("  interrupted after %.1f s; nothing was lost, duplicated or reordered until then", r.Seconds)
+	case r.OK:
+		t.line("  OK after %.1f s", r.Seconds)
+	default:
+		t.line("  FAILED after %.1f s", r.Seconds)
+		for _, f := range r.Failures {
+			t.line("    - %s", f)
+		}
+	}
+	causes := make([]string, 0, len(r.Causes))
+	for text := range r.Causes {
+		causes = append(causes, text)
+	}
+	slices.SortFunc(causes, func(a, b string) int {
+		if d := r.Causes[b] - r.Causes[a]; d != 0 {
+			return d
+		}
+		return strings.Compare(a, b)
+	})
+	for _, text := range causes {
+		t.line("    %9s × %s", grouped(r.Causes[text]), text)
+	}
+	t.line("")
+}
+
+// micros writes microseconds in a fitting unit.
+func micros(us float64) string {
+	switch {
+	case us < 1000:
+		return fmt.Sprintf("%.0f µs", us)
+	case us < 1e6:
+		return fmt.Sprintf("%.2f ms", us/1e3)
+	default:
+		return fmt.Sprintf("%.2f s", us/1e6)
+	}
+}
+
+// size writes bytes in a fitting unit.
+func size(n float64) string {
+	switch {
+	case n < 10_000:
+		return fmt.Sprintf("%.0f B", n)
+	case n < 10e6:
+		return fmt.Sprintf("%.1f KB", n/1e3)
+	default:
+		return fmt.Sprintf("%.1f MB", n/1e6)
+	}
+}

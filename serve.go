@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"shoal/server"
+	"shoal/server/config"
+	"shoal/tuning"
+)
+
+// serveCommand runs the server.
+type serveCommand struct {
+	Config string `short:"c" placeholder:"FILE" env:"SHOAL_CONFIG" help:"Configuration file (.yaml, .json or .toml)."`
+	Print  bool   `name:"print-config" help:"Print the configuration in effect, secrets hidden, and end."`
+	Check  bool   `name:"check-config" help:"Check the configuration and end."`
+
+	kong.Plugins          // a flag for each configuration key
+	keys         keyFlags `kong:"-"`
+}
+
+// Help is the text below the flags.
+func (serveCommand) Help() string {
+	return "Every configuration key is a flag (--client.ping_interval=20s), an environment variable " +
+		"(SHOAL_CLIENT_PING_INTERVAL=20s) and a key of the file; flags win over the environment, the environment over the " +
+		"file. «shoal help config» lists them all."
+}
+
+// Run loads the configuration and serves until ctx ends.
+func (c *serveCommand) Run(ctx context.Context, to streams) error {
+	cfg, warnings, err := config.Load(config.LoadOptions{File: c.Config, Flags: c.keys.given()})
+	logger, closeLog, logErr := newLogger(cfg.Log, to.err)
+	if logErr != nil {
+		return usageError{logErr}
+	}
+	defer closeLog()
+	for _, w := range warnings {
+		logger.Warn(w.String(), "component", "config")
+	}
+	if err != nil {
+		return usageError{fmt.Errorf("the configuration is refused:\n%w", err)}
+	}
+	switch {
+	case c.Print:
+		return cfg.Print(to.out)
+	case c.Check:
+		_, err := fmt.Fprintln(to.out, "the configuration is good")
+		return err
+	}
+	return serve(ctx, cfg, logger, to.err)
+}
+
+// serve runs a program to its end.
+func serve(ctx context.Context, cfg config.Config, logger *slog.Logger, w io.Writer) error {
+	setRuntime(&cfg)
+	warnOfHost(cfg, logger)
+	warnOfOpenDoors(cfg, logger)
+	program, err := server.New(cfg, server.Options{
+		Version: versionText(), Clock: time.Now, Logger: logger, Random: randomKey(), UID: rand.Text(),
+	})
+	if err != nil {
+		return err
+	}
+	printNextSteps(w, cfg, program.Addr().String())
+	runErr := program.Run(ctx)
+	if err := program.Close(); runErr == nil {
+		return err
+	}
+	return runErr
+}
+
+// randomKey is what client ids are derived from; crypto/rand ends the process rather than give weak bytes.
+func randomKey() (key [24]byte) {
+	_, _ = rand.Read(key[:])
+	return key
+}
+
+// setRuntime applies the settings that belong to the whole process: a processor more than there are loops, so that busy
+// loops never keep Go's own network poller (API, metrics) waiting, and the collector's limits.
+func setRuntime(cfg *config.Config) {
+	if cfg.Loop.Loops == 0 {
+		cfg.Loop.Loops = min(runtime.GOMAXPROCS(0), 256) // follows the cgroup's limit, unlike NumCPU
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(cfg.Loop.Loops + 1)
+	}
+	if cfg.GC.Percent != 0 {
+		debug.SetGCPercent(cfg.GC.Percent)
+	}
+	if cfg.GC.MemoryLimit != 0 {
+		debug.SetMemoryLimit(int64(cfg.GC.MemoryLimit))
+	}
+}
+
+// warnOfHost says which limits of the host are low.
+func warnOfHost(cfg config.Config, logger *slog.Logger) {
+	if cfg.Dev {
+		return // a page and a few tabs need nothing
+	}
+	want := tuning.Want{Conns: cfg.Client.ConnectionLimit, ListenBacklog: cfg.Loop.ListenBacklog}
+	for _, f := range tuning.Check(tuning.ReadHost(), want) {
+		logger.Warn(f.String(), "component", "tuning")
+	}
+}
+
+// warnOfOpenDoors is loud about settings that let everybody in.
+func warnOfOpenDoors(cfg config.Config, logger *slog.Logger) {
+	for key, open := range map[string]bool{"client.insecure": cfg.Client.Insecure, "http_api.insecure": cfg.HTTPAPI.Insecure} {
+		if open && !loopback(cfg.HTTPServer.Address) {
+			logger.Warn(key+" is on and the server listens beyond this machine: everybody who reaches it may do everything; "+
+				"switch it off, or set http_server.address to 127.0.0.1", "component", "security")
+		}
+	}
+	if cfg.Dev && !loopback(cfg.HTTPServer.Address) {
+		logger.Warn("dev is on and the server listens beyond this machine: everybody who reaches it may subscribe and "+
+			"publish; switch it off for production", "component", "security")
+	}
+}
+
+func loopback(address string) bool {
+	ip := net.ParseIP(address)
+	return address == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// printNextSteps tells a newcomer what can be done with the server that now listens on address.
+func printNextSteps(w io.Writer, cfg config.Config, address string) {
+	base := "http://" + browsable(address)
+	fmt.Fprintf(w, "\nshoal serves on %s (%s)\n", base, address)
+	key := "$KEY"
+	if cfg.Dev {
+		key = cfg.HTTPAPI.Key
+		fmt.Fprintf(w, "  open     %s/ in a browser, connect and subscribe to the channel news\n", base)
+	}
+	if !cfg.HTTPAPI.Disabled && cfg.HTTPServer.InternalPort == 0 {
+		header := "-H 'X-API-Key: " + key + "' "
+		if cfg.HTTPAPI.Insecure {
+			header = ""
+		}
+		fmt.Fprintf(w, "  publish  curl %s-d '{\"channel\":\"news\",\"data\":{\"x\":1}}' %s%s/publish\n",
+			header, base, cfg.HTTPAPI.HandlerPrefix)
+		if key == "$KEY" && cfg.HTTPAPI.Key == "" && !cfg.HTTPAPI.Insecure {
+			fmt.Fprintf(w, "           refused until http_api.key is set\n")
+		}
+	}
+	if t := cfg.Client; !t.Insecure && !t.AllowAnonymousConnect && t.Token.HMACSecretKey == "" {
+		fmt.Fprintf(w, "  clients  none can connect yet: set client.token.hmac_secret_key, or try «shoal serve --dev»\n")
+	}
+	fmt.Fprintf(w, "  stop     Ctrl-C ends gracefully, twice at once\n\n")
+}
+
+// browsable turns a listener's address into one to type: [::]:8000 into localhost:8000.
+func browsable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() || ip.IsLoopback() {
+		host = "localhost"
+	}
+	if n, err := strconv.Atoi(port); err == nil && n == 80 {
+		return host
+	}
+	return net.JoinHostPort(host, port)
+}
