@@ -139,6 +139,31 @@ func TestSlowConnIsToldAtItsLimitAndOthersAreNot(t *testing.T) {
 	}
 }
 
+func TestOneReplyIsTakenHoweverLarge(t *testing.T) {
+	slots := make(chan uint32, 1000)
+	ends := newClosings()
+	r := start(t, Config{BacklogBytesMax: 64 << 10}, script{
+		open:   func(l *Loop, slot uint32) { slots <- slot },
+		closed: ends.note,
+	})
+	peer := r.dial()
+	slot := receive(t, slots, "open")
+	large := strings.Repeat("l", 16<<20) // more than the kernel's buffers and the limit hold
+	r.on(0, func(l *Loop) { l.Commit(slot, append(l.Begin(slot), large...)) })
+	r.on(0, func(l *Loop) {
+		if l.Backlog(slot) < 64<<10 {
+			t.Errorf("backlog of %d bytes: the kernel took it all, and nothing was tried", l.Backlog(slot))
+		}
+	})
+	expect(t, peer, large)
+
+	r.on(0, func(l *Loop) { l.Commit(slot, append(l.Begin(slot), large...)) })
+	r.on(0, func(l *Loop) { l.Commit(slot, append(l.Begin(slot), large...)) })
+	if why := receive(t, ends.c, "closing"); why != "slow" {
+		t.Errorf("a second one behind it closed for %s", why)
+	}
+}
+
 func TestNodeLimitIsForThoseWhoDoNotRead(t *testing.T) {
 	slots := make(chan uint32, 1000)
 	ends := newClosings()

@@ -43,8 +43,9 @@ func (l *Loop) uncork() {
 		b, slot := l.cork, l.corkSlot
 		l.cork = b[:0]
 		if c := l.conns.At(slot); c.state == stateOpen {
+			alone := c.backlog.Empty() // one reply is taken, however large (Config.BacklogBytesMax)
 			l.writeOrQueue(slot, c, b)
-			if c.state == stateOpen && l.over(c, 0) {
+			if !alone && c.state == stateOpen && l.over(c, 0) {
 				l.drop(slot, ReasonSlow, nil)
 			}
 		}

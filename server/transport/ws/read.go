@@ -84,7 +84,7 @@ func (t *Transport) data(slot uint32, c *conn, ev *ws.Event) {
 		return
 	}
 	if c.body == 0 {
-		c.body = t.buffers.Borrow(len(ev.Payload) + c.parser.Pending())
+		c.body = t.buffers.Borrow(len(ev.Payload) + min(c.parser.Pending(), bodyBytesFirst))
 	}
 	t.buffers.Grow(c.body, len(ev.Payload))
 	b := t.buffers.At(c.body)
@@ -97,6 +97,10 @@ func (t *Transport) data(slot uint32, c *conn, ev *ws.Event) {
 	t.message(slot, c, ev.Op, ev.Compressed, b.B)
 	t.buffers.Return(i)
 }
+
+// bodyBytesFirst is what a peer gets on its announcement of a large frame; the rest
+// of the memory comes with its bytes.
+const bodyBytesFirst = 4 << 10
 
 // message inflates if need be and hands the payload to the landing.
 func (t *Transport) message(slot uint32, c *conn, op ws.Op, compressed bool, p []byte) {
