@@ -276,7 +276,7 @@ func (a *app) reply(t *track, op byte, payload []byte) {
 		return
 	}
 	t.promise(f)
-	a.st.largest = max(a.st.largest, len(f))
+	a.st.largest = max(a.st.largest, len(b)+len(f)) // what one callback corks is taken as one
 	a.l.Commit(t.slot, append(b, f...))
 }
 
