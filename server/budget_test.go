@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"runtime"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"shoal/codec/handshake"
 	"shoal/codec/proto"
@@ -27,31 +30,69 @@ const (
 	budgetGCStop    = 200 * time.Microsecond // its longest stop
 )
 
-// script is what every synthetic client sends, one read after the other.
-type script [][]byte
+// population says who the synthetic clients are.
+type population struct {
+	name     string
+	users    bool // each has a user of its own, by token; otherwise all are anonymous
+	personal bool // each subscribes to a channel of its own; otherwise all to one
+}
 
-func newScript(t testing.TB, i int) script {
-	offer := handshake.Offer{Host: "localhost", Target: "/connection/websocket", Key: handshake.NewKey([16]byte{byte(i)})}
-	var commands []byte
-	for _, c := range []*proto.Command{
-		{Id: 1, Connect: &proto.ConnectRequest{Name: "budget"}},
-		{Id: 2, Subscribe: &proto.SubscribeRequest{Channel: "news"}},
-	} {
-		if len(commands) > 0 {
-			commands = proto.AppendSep(commands, proto.JSON)
-		}
-		var err error
-		if commands, err = proto.AppendCommand(commands, proto.JSON, c); err != nil {
-			t.Fatal(err)
-		}
+// script is what every client sends, one read after the other.
+type script struct {
+	population
+	handshake []byte
+	commands  []byte // the same for all, when they are
+}
+
+const scriptSteps = 2
+
+func newScript(who population) *script {
+	offer := handshake.Offer{Host: "localhost", Target: "/connection/websocket", Key: handshake.NewKey([16]byte{1})}
+	s := &script{population: who, handshake: handshake.AppendRequest(nil, &offer)}
+	if !who.users && !who.personal {
+		s.commands = s.made(0)
 	}
-	return script{handshake.AppendRequest(nil, &offer), codecws.AppendMasked(nil, codecws.Text, [4]byte{1, 2, 3, 4}, commands)}
+	return s
+}
+
+// made is the frame with the commands of client i.
+func (s *script) made(i int) []byte {
+	connect, subscribe := proto.ConnectRequest{Name: "budget"}, proto.SubscribeRequest{Channel: "news"}
+	if s.users {
+		claims := jwt.MapClaims{"sub": fmt.Sprintf("user-%07d", i)}
+		connect.Token, _ = jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(budgetSecret))
+	}
+	if s.personal {
+		subscribe.Channel = fmt.Sprintf("personal-%07d", i)
+	}
+	commands, err := proto.AppendCommand(nil, proto.JSON, &proto.Command{Id: 1, Connect: &connect})
+	if err == nil {
+		commands, err = proto.AppendCommand(proto.AppendSep(commands, proto.JSON), proto.JSON, &proto.Command{Id: 2, Subscribe: &subscribe})
+	}
+	if err != nil {
+		panic(err)
+	}
+	return codecws.AppendMasked(nil, codecws.Text, [4]byte{1, 2, 3, 4}, commands)
+}
+
+const budgetSecret = "budget"
+
+// step is what client i sends as its read number stage.
+func (s *script) step(i int, stage uint8) []byte {
+	switch {
+	case stage == 0:
+		return s.handshake
+	case s.commands != nil:
+		return s.commands
+	default:
+		return s.made(i)
+	}
 }
 
 // nullNet is a kernel that has n clients who follow a script and then are silent.
 // It implements poll.Poller and poll.Sys for one loop.
 type nullNet struct {
-	script   script
+	script   *script
 	n        int
 	accepted int
 	stage    []uint8 // by descriptor: reads done
@@ -69,7 +110,7 @@ const (
 	nullGone     = ^uint8(0) // stage of a client that has ended
 )
 
-func newNullNet(s script, n int) *nullNet {
+func newNullNet(s *script, n int) *nullNet {
 	return &nullNet{script: s, n: n, stage: make([]uint8, nullFirst+n), opened: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
@@ -78,7 +119,7 @@ func (k *nullNet) Run(h poll.Handler) error {
 	for k.accepted < k.n {
 		h.Ready(nullListener, poll.Readable)
 	}
-	for range k.script {
+	for range scriptSteps {
 		for fd := nullFirst; fd < nullFirst+k.n; fd++ {
 			h.Ready(fd, poll.Readable)
 		}
@@ -139,11 +180,11 @@ func (k nullSys) Read(fd int, p []byte) (int, error) {
 	if i == nullGone {
 		return 0, nil
 	}
-	if int(i) == len(k.script) {
+	if i == scriptSteps {
 		return 0, syscall.EAGAIN
 	}
 	k.stage[fd]++
-	return copy(p, k.script[i]), nil
+	return copy(p, k.script.step(fd-nullFirst, i)), nil
 }
 
 func (k nullSys) Write(_ int, p []byte) (int, error) { k.written += len(p); return len(p), nil }
@@ -174,13 +215,14 @@ func (k nullSys) Yield()                            {}
 
 // synthetic runs a program on one loop of the null kernel until n clients are
 // connected and subscribed, and checks that they are.
-func synthetic(t testing.TB, n int) (p *Program, k *nullNet, stop func()) {
+func synthetic(t testing.TB, n int, who population) (p *Program, k *nullNet, stop func()) {
 	t.Helper()
-	cfg, _, err := config.Load(config.LoadOptions{Environ: []string{}, Flags: map[string]any{"dev": true, "loop.loops": 1, "loop.memory_trim_period": "0s"}})
+	cfg, _, err := config.Load(config.LoadOptions{Environ: []string{}, Flags: map[string]any{"dev": true, "loop.loops": 1, "loop.memory_trim_period": "0s",
+		"client.token.hmac_secret_key": budgetSecret}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	k = newNullNet(newScript(t, 1), n)
+	k = newNullNet(newScript(who), n)
 	opts := Options{Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "test",
 		NewPoller: func(int) (poll.Poller, poll.Sys, error) { return k, nullSys{k}, nil }}
 	if p, err = New(cfg, opts); err != nil {
@@ -212,19 +254,29 @@ func heapBytes() uint64 {
 // TestIdleConnectionsKeepTheBudget checks bytes, which are stable; times are for
 // BenchmarkBudget.
 func TestIdleConnectionsKeepTheBudget(t *testing.T) {
-	const n = 100_000
-	before := heapBytes()
-	_, k, stop := synthetic(t, n)
-	defer stop()
-	goroutines := runtime.NumGoroutine()
-	own := uint64(len(k.stage))
-	perConn := float64(heapBytes()-before-own) / n
-	t.Logf("%.1f B of Go heap per connection, budget %d; %d goroutines", perConn, budgetHeapBytes, goroutines)
-	if perConn > budgetHeapBytes {
-		t.Errorf("%.1f B of Go heap per connection, budget %d", perConn, budgetHeapBytes)
-	}
-	if goroutines > 100 {
-		t.Errorf("%d goroutines for %d connections", goroutines, n)
+	for _, who := range []population{
+		{name: "anonymous, one channel"},
+		{name: "a user each, one channel", users: true},
+		{name: "a user and a channel each", users: true, personal: true},
+	} {
+		t.Run(who.name, func(t *testing.T) {
+			const n = 100_000
+			before := heapBytes()
+			p, k, stop := synthetic(t, n, who)
+			defer stop()
+			goroutines := runtime.NumGoroutine()
+			perConn := float64(heapBytes()-before-uint64(len(k.stage))) / n
+			t.Logf("%.1f B of Go heap per connection, budget %d; %d goroutines", perConn, budgetHeapBytes, goroutines)
+			if perConn > budgetHeapBytes && !who.personal { // a channel is not part of the budget
+				t.Errorf("%.1f B of Go heap per connection, budget %d", perConn, budgetHeapBytes)
+			}
+			if goroutines > 100 {
+				t.Errorf("%d goroutines for %d connections", goroutines, n)
+			}
+			if users := p.node.Stats().Users.Load(); who.users && users != n {
+				t.Errorf("%d users, want %d", users, n)
+			}
+		})
 	}
 }
 
@@ -233,7 +285,7 @@ func TestIdleConnectionsKeepTheBudget(t *testing.T) {
 func BenchmarkBudget(b *testing.B) {
 	const n = 500_000
 	before := heapBytes()
-	_, k, stop := synthetic(b, n)
+	_, k, stop := synthetic(b, n, population{})
 	defer stop()
 	perConn := float64(heapBytes()-before-uint64(len(k.stage))) / n
 	var wall, pause time.Duration
@@ -265,7 +317,7 @@ func BenchmarkConnectAndSubscribe(b *testing.B) {
 		runtime.ReadMemStats(&from)
 		b.StartTimer()
 		start := time.Now()
-		_, _, stop := synthetic(b, n)
+		_, _, stop := synthetic(b, n, population{})
 		elapsed += time.Since(start)
 		b.StopTimer()
 		runtime.ReadMemStats(&to)
