@@ -60,9 +60,13 @@ cross: ## build for linux on amd64 and arm64, and see that other systems still c
 # --- test
 
 .PHONY: test
-test: build vet lint-if-installed ## build, vet, lint, house rules and all tests (race detector, fuzz seeds, simulation seeds)
+test: build vet lint-if-installed ## build, vet, lint, house rules, all tests (race detector, fuzz seeds, simulation seeds), million-small
 	@[ -n '$(RACE)' ] || echo 'no C compiler ($(CC)): testing without the race detector; apt-get install gcc libc6-dev'
 	$(GO) test $(RACE) -timeout 30m ./...
+	$(MAKE) --no-print-directory million-small CONNS=$$(( $(DESCRIPTORS) < 16000 ? $(DESCRIPTORS) - 1000 : 15000 ))
+
+# What one process may open; the load test and the server need one descriptor for each connection.
+DESCRIPTORS = $(shell n=$$(ulimit -Hn); [ "$$n" = unlimited ] && n=1000000; echo $$n)
 
 .PHONY: check
 check: fmt vet lint cross test sim conform ## everything that must be green before a release
@@ -126,10 +130,13 @@ budget: ## the memory ledger and what a collection costs, against server/docs/BU
 	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 30m -run Budget -bench Budget -benchtime 5x ./server
 
 .PHONY: million-small
-million-small: build ## the million-connection test in small: CONNS connections against a server of its own on PORT
+million-small: build ## the million-connection test in small: CONNS connections held with heartbeats, then a verified fan-out
 	@$(BIN) serve --dev --http_server.port=$(PORT) --log.level=warn >/dev/null & server=$$!; \
 	trap 'kill $$server 2>/dev/null; wait $$server 2>/dev/null || true' EXIT; \
-	$(BIN) loadtest --wait=10s --connections=$(CONNS) --target=ws://127.0.0.1:$(PORT)/connection/websocket --server-pid=$$server $(ARGS)
+	for scenario in 'idle --duration=30s' 'fanout --publications=5 --api-key=dev'; do \
+		$(BIN) loadtest --scenario=$$scenario --wait=10s --quiet --connections=$(CONNS) \
+			--target=ws://127.0.0.1:$(PORT)/connection/websocket --server-pid=$$server $(ARGS); \
+	done
 
 # --- care
 

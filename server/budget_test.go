@@ -99,6 +99,7 @@ type nullNet struct {
 	written  int
 	ended    []int         // descriptors we have shut down for writing
 	opened   chan struct{} // closed when all have followed the script
+	then     func(poll.Handler) // called before opened, on the loop's goroutine; may be nil
 	wake     chan struct{}
 	again    bool
 	stopped  bool
@@ -123,6 +124,9 @@ func (k *nullNet) Run(h poll.Handler) error {
 		for fd := nullFirst; fd < nullFirst+k.n; fd++ {
 			h.Ready(fd, poll.Readable)
 		}
+	}
+	if k.then != nil {
+		k.then(h)
 	}
 	close(k.opened)
 	for !k.stopped {
@@ -217,12 +221,17 @@ func (k nullSys) Yield()                            {}
 // connected and subscribed, and checks that they are.
 func synthetic(t testing.TB, n int, who population) (p *Program, k *nullNet, stop func()) {
 	t.Helper()
+	return syntheticThen(t, newNullNet(newScript(who), n))
+}
+
+// syntheticThen is synthetic on a null kernel that has something to do then.
+func syntheticThen(t testing.TB, k *nullNet) (p *Program, _ *nullNet, stop func()) {
+	t.Helper()
 	cfg, _, err := config.Load(config.LoadOptions{Environ: []string{}, Flags: map[string]any{"dev": true, "loop.loops": 1, "loop.memory_trim_period": "0s",
 		"client.token.hmac_secret_key": budgetSecret}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	k = newNullNet(newScript(who), n)
 	opts := Options{Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "test",
 		NewPoller: func(int) (poll.Poller, poll.Sys, error) { return k, nullSys{k}, nil }}
 	if p, err = New(cfg, opts); err != nil {
@@ -232,8 +241,8 @@ func synthetic(t testing.TB, n int, who population) (p *Program, k *nullNet, sto
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
 	<-k.opened
-	if s := p.node.Stats(); s.Connected.Load() != int64(n) || s.Subscriptions.Load() != int64(n) {
-		t.Fatalf("%d connected, %d subscribed of %d", s.Connected.Load(), s.Subscriptions.Load(), n)
+	if s := p.node.Stats(); s.Connected.Load() != int64(k.n) || s.Subscriptions.Load() != int64(k.n) {
+		t.Fatalf("%d connected, %d subscribed of %d", s.Connected.Load(), s.Subscriptions.Load(), k.n)
 	}
 	return p, k, func() {
 		cancel()
@@ -277,6 +286,47 @@ func TestIdleConnectionsKeepTheBudget(t *testing.T) {
 				t.Errorf("%d users, want %d", users, n)
 			}
 		})
+	}
+}
+
+// TestPublishingAllocatesNothing follows a publish command from the socket through
+// decoder, session, broker and encoder to the sockets of 100 members, its sender
+// among them.
+func TestPublishingAllocatesNothing(t *testing.T) {
+	const n, warm, runs = 100, 200, 1000
+	publish, err := proto.AppendCommand(nil, proto.JSON, &proto.Command{Id: 3, Publish: &proto.PublishRequest{Channel: "news", Data: []byte(`{"x":1}`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := newNullNet(newScript(population{}), n)
+	allocs, before := 0.0, 0
+	k.then = func(h poll.Handler) {
+		k.script.commands = codecws.AppendMasked(nil, codecws.Text, [4]byte{1, 2, 3, 4}, publish)
+		once := func() {
+			k.stage[nullFirst] = scriptSteps - 1
+			h.Ready(nullFirst, poll.Readable)
+			h.Woken()
+			for k.again {
+				k.again = false
+				h.Again()
+			}
+		}
+		for range warm {
+			once()
+		}
+		before = k.written
+		allocs = testing.AllocsPerRun(runs, once)
+	}
+	p, _, stop := syntheticThen(t, k)
+	defer stop()
+	if got, want := p.node.Stats().Delivered.Load(), uint64((warm+runs+1)*n); got != want {
+		t.Fatalf("%d deliveries, want %d", got, want)
+	}
+	if k.written == before {
+		t.Fatal("nothing was written")
+	}
+	if allocs != 0 {
+		t.Errorf("%v allocations for a publish command and its %d deliveries", allocs, n)
 	}
 }
 

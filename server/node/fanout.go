@@ -29,7 +29,7 @@ func (f *fanout) done() {
 	}
 	f.node.inflight.Add(-f.size)
 	f.size = 0
-	f.node.fanouts.Put(f)
+	f.node.fanouts.put(f)
 }
 
 // job is one channel with publications on their way to its members on this loop.

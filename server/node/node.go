@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +60,9 @@ type Config struct {
 
 const inflightDefault = 64 << 20
 
+// encodersMax is the number of idle encoders a node keeps, of at most 256 KiB each.
+const encodersMax = 4
+
 // Node joins loops, broker and API. Use [New], then [Node.Attach] for each loop.
 // Publish, Deliver and the API's calls may be used from any goroutine.
 type Node struct {
@@ -72,8 +74,8 @@ type Node struct {
 	started  time.Time
 	inflight atomic.Int64
 	stats    Stats
-	fanouts  sync.Pool // *fanout
-	encoders sync.Pool // *encoder
+	fanouts  spares[fanout]
+	encoders spares[encoder]
 }
 
 // New returns a node without loops.
@@ -91,9 +93,8 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, broker: b, dir: newDirectory(b), ids: ids, started: cfg.Clock()}
-	n.fanouts.New = func() any { return &fanout{node: n} }
-	n.encoders.New = func() any { return new(encoder) }
+	n := &Node{cfg: cfg, broker: b, dir: newDirectory(b), ids: ids, started: cfg.Clock(),
+		fanouts: newSpares[fanout](sparesMax), encoders: newSpares[encoder](encodersMax)}
 	return n, nil
 }
 
@@ -141,9 +142,9 @@ func (n *Node) Deliver(name string, pub *channel.Publication) error {
 		n.stats.Dropped[channel.DropNodeBacklog].Add(1)
 		return channel.ErrTooManyRequests.Err()
 	}
-	e := n.encoders.Get().(*encoder)
+	e := n.encoders.get()
 	forms := e.encode(n, name, pub, &a)
-	n.encoders.Put(e)
+	n.encoders.put(e)
 	taken := false
 	for i := range n.shards {
 		if all&(1<<i) != 0 && n.post(i, name, &forms, &a) {
@@ -159,7 +160,8 @@ func (n *Node) Deliver(name string, pub *channel.Publication) error {
 
 // post sends one loop the forms its members use.
 func (n *Node) post(i int, name string, forms *encoded, a *audience) bool {
-	f := n.fanouts.Get().(*fanout)
+	f := n.fanouts.get()
+	f.node = n
 	f.name = append(f.name[:0], name...)
 	f.bar = forms.barred
 	for form := range forms.bytes {
