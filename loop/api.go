@@ -36,6 +36,9 @@ func (l *Loop) Post(m Message) error {
 	}
 }
 
+// Ended is closed when all loops of the group have ended. Works that were left are dropped then. Any goroutine.
+func (l *Loop) Ended() <-chan struct{} { return l.group.ended }
+
 // Index is the loop's number in its group. Any goroutine.
 func (l *Loop) Index() int { return l.number }
 

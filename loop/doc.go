@@ -6,8 +6,8 @@
 //
 // # One owner, one door
 //
-// A loop owns its conns, and every method of Loop but Post belongs to the loop's goroutine: handlers, messages and
-// works run there. Post is the only way in from elsewhere.
+// A loop owns its conns, and every method of Loop that does not say otherwise belongs to the loop's goroutine: handlers,
+// messages and works run there. Post is the only way in from elsewhere.
 //
 // # Events mark, the turn acts
 //

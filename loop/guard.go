@@ -11,32 +11,32 @@ import (
 func (l *Loop) handler(slot uint32) Handler { return l.handlers[l.conns.At(slot).kind] }
 
 func (l *Loop) callOpen(slot uint32) {
-	defer l.caught(slot)
+	defer l.Caught(slot)
 	l.handler(slot).Open(slot)
 }
 
 func (l *Loop) callData(slot uint32, p []byte) {
-	defer l.caught(slot)
+	defer l.Caught(slot)
 	l.handler(slot).Data(slot, p)
 }
 
 func (l *Loop) callEOF(slot uint32) {
-	defer l.caught(slot)
+	defer l.Caught(slot)
 	l.handler(slot).EOF(slot)
 }
 
 func (l *Loop) callTimer(slot uint32) {
-	defer l.caught(slot)
+	defer l.Caught(slot)
 	l.handler(slot).Timer(slot)
 }
 
 func (l *Loop) callClosed(slot uint32, why Reason, err error) {
-	defer l.caught(slot)
+	defer l.Caught(slot)
 	l.handler(slot).Closed(slot, why, err)
 }
 
 func (l *Loop) callShutdown(slot uint32, h Shutdowner) {
-	defer l.caught(slot)
+	defer l.Caught(slot)
 	h.Shutdown(slot)
 }
 
@@ -52,7 +52,9 @@ func (l *Loop) runSlice(w Work) (more bool) {
 	return w.Slice(l)
 }
 
-func (l *Loop) caught(slot uint32) {
+// Caught, deferred, ends the panic of what was done for one conn: it closes that conn and counts. Handlers are guarded
+// so by the loop; a Work or a Message that serves many conns defers it for each.
+func (l *Loop) Caught(slot uint32) {
 	if v := recover(); v != nil {
 		l.panicked(v, "conn", l.ID(slot).String())
 		l.drop(slot, ReasonPanic, fmt.Errorf("loop: handler panicked: %v", v))

@@ -44,7 +44,7 @@ type Message interface {
 }
 
 // Work is a long task cut into slices, each of about Config.FlushSlice sends. Slice runs once per pass while it
-// returns true.
+// returns true. A work that panics is dropped, and so are those that are left when the loop ends.
 type Work interface {
 	Slice(l *Loop) (more bool)
 }
@@ -52,7 +52,7 @@ type Work interface {
 // messagesPerPass bounds how many messages are delivered before other descriptors are served.
 const messagesPerPass = 256
 
-// Loop is one event loop. Only Post, Index and the reading of Config may be done from other goroutines.
+// Loop is one event loop. What other goroutines may call says so: Post, Index, Ticks and Ended.
 type Loop struct {
 	// Immutable after New.
 	group    *Group

@@ -97,8 +97,8 @@ type nullNet struct {
 	accepted int
 	stage    []uint8 // by descriptor: reads done
 	written  int
-	ended    []int         // descriptors we have shut down for writing
-	opened   chan struct{} // closed when all have followed the script
+	ended    []int              // descriptors we have shut down for writing
+	opened   chan struct{}      // closed when all have followed the script
 	then     func(poll.Handler) // called before opened, on the loop's goroutine; may be nil
 	wake     chan struct{}
 	again    bool

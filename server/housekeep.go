@@ -35,6 +35,7 @@ func (p *Program) trim() {
 			return // the loop is busy or has ended: another time
 		}
 	}
+	p.node.Trim()
 	p.buffers.Trim()
 	p.bytes.Trim()
 	p.codec.Trim()
@@ -64,5 +65,6 @@ func (t trimming) Deliver(*loop.Loop) {
 	if t.row.echo != nil {
 		t.row.echo.Trim()
 	}
+	t.row.door.Trim()
 	t.row.shard.Trim()
 }

@@ -65,7 +65,9 @@ func (p *Program) mountAPI(backstage, public *http.ServeMux) error {
 	}
 	prefix := strings.TrimSuffix(c.HandlerPrefix, "/")
 	mount := func(m *http.ServeMux) {
-		m.Handle(prefix, http.StripPrefix(prefix, h))
+		if prefix != "" {
+			m.Handle(prefix, http.StripPrefix(prefix, h))
+		}
 		m.Handle(prefix+"/", http.StripPrefix(prefix, h))
 	}
 	mount(backstage)
@@ -141,7 +143,7 @@ func (s service) Channels(ctx context.Context, match func(string) bool) (map[str
 func (s service) Info(context.Context) (api.Info, *channel.Error) {
 	stats := s.p.node.Stats()
 	return api.Info{Nodes: []api.NodeInfo{{
-		UID: s.p.opts.UID, Name: s.p.cfg.Node.Name, Version: s.p.opts.Version,
+		UID: s.p.opts.UID, Name: s.p.name(), Version: s.p.opts.Version,
 		NumClients: int(stats.Connected.Load()), NumUsers: int(stats.Users.Load()),
 		NumSubs: int(stats.Subscriptions.Load()), NumChannels: s.p.node.Channels(),
 		Uptime: int64(s.p.opts.Clock().Sub(s.p.started).Seconds()),

@@ -8,6 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -124,11 +127,11 @@ func (p *Program) openLoops() error {
 		p.rows = append(p.rows, r)
 		return r.table()
 	})
-	if err = errors.Join(failed, err); err != nil {
-		return err
+	if err == nil && failed != nil { // what the loops hold goes with them
+		err = group.Shutdown(context.Background())
 	}
 	p.loops = group
-	return nil
+	return errors.Join(failed, err)
 }
 
 // newRow makes what one loop serves.
@@ -178,7 +181,7 @@ func (r *row) table() []loop.Handler {
 // listen binds the front door and the internal port.
 func (p *Program) listen() error {
 	var err error
-	front := net.JoinHostPort(p.cfg.HTTPServer.Address, fmt.Sprint(p.cfg.HTTPServer.Port))
+	front := hostPort(p.cfg.HTTPServer.Address, p.cfg.HTTPServer.Port)
 	if p.addr, err = p.loops.Listen(front, kindDoor); err != nil {
 		return err
 	}
@@ -190,11 +193,28 @@ func (p *Program) listen() error {
 	if host == "" {
 		host = p.cfg.HTTPServer.Address
 	}
-	p.internal, err = net.Listen("tcp", net.JoinHostPort(host, fmt.Sprint(p.cfg.HTTPServer.InternalPort)))
+	p.internal, err = net.Listen("tcp", hostPort(host, p.cfg.HTTPServer.InternalPort))
 	if err != nil {
 		return fmt.Errorf("http_server.internal_port: cannot listen: %w; choose another port or stop the program that holds it", err)
 	}
 	return nil
+}
+
+// hostPort joins an address, which may be an IPv6 one in brackets already, and a port.
+func hostPort(address string, port int) string {
+	return net.JoinHostPort(strings.Trim(address, "[]"), strconv.Itoa(port))
+}
+
+// name is what the info API calls the node: node.name, or host name and port.
+func (p *Program) name() string {
+	if p.cfg.Node.Name != "" {
+		return p.cfg.Node.Name
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return fmt.Sprintf("%s_%d", host, p.addr.Port())
 }
 
 // Addr is the address of the front door.
@@ -277,7 +297,9 @@ func (p *Program) shutdown(drain func(ctx context.Context) error) error {
 	defer cancel()
 	err := errors.Join(drain(ctx), p.loops.Shutdown(ctx))
 	for _, s := range p.servers {
-		err = errors.Join(err, s.Shutdown(ctx))
+		if late := s.Shutdown(ctx); late != nil {
+			err = errors.Join(err, late, s.Close())
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("shutdown took longer than shutdown.timeout (%s), what was left has been cut: %w", p.cfg.Shutdown.Timeout, err)

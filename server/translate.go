@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"shoal/codec/deflate"
@@ -29,7 +30,7 @@ func (p *Program) loopConfig() loop.Config {
 		idle = -1
 	}
 	return loop.Config{
-		Loops:               c.Loop.Loops,
+		Loops:               p.loopCount(),
 		TickPeriod:          c.Loop.Tick,
 		ReadBufferBytes:     c.Loop.ReadBufferSize,
 		BacklogBytesMax:     c.Client.QueueMaxSize,
@@ -48,6 +49,19 @@ func (p *Program) loopConfig() loop.Config {
 	}
 }
 
+// loopCount is the number of loops, at most what a node can have.
+func (p *Program) loopCount() int {
+	n := p.cfg.Loop.Loops
+	if n == 0 {
+		n = runtime.NumCPU()
+	}
+	if n > node.LoopsMax {
+		p.opts.Logger.Warn("fewer loops than wanted: a node can have no more", "wanted", n, "loops", node.LoopsMax)
+		n = node.LoopsMax
+	}
+	return n
+}
+
 func (p *Program) nodeConfig() (node.Config, error) {
 	rules, err := channel.Compile(channelConfig(&p.cfg.Channel))
 	if err != nil {
@@ -58,9 +72,9 @@ func (p *Program) nodeConfig() (node.Config, error) {
 		return node.Config{}, err
 	}
 	return node.Config{
-		Name: p.cfg.Node.Name, UID: p.opts.UID, Version: p.opts.Version,
+		Version: p.opts.Version,
 		Session: sessionConfig(&p.cfg, rules), Auth: authority, Forms: p.forms(),
-		Random: p.opts.Random, Clock: p.opts.Clock, Logger: p.opts.Logger, Bytes: p.bytes,
+		Random: p.opts.Random, Logger: p.opts.Logger, Bytes: p.bytes,
 		Commands: proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
 	}, nil
 }
@@ -140,7 +154,11 @@ func sessionConfig(c *config.Config, rules *channel.Rules) session.Config {
 // forms are the ways in which publications reach WebSocket sessions.
 func (p *Program) forms() []node.Form {
 	var forms []node.Form
-	for enc, op := range map[proto.Encoding]codecws.Op{proto.JSON: codecws.Text, proto.Protobuf: codecws.Binary} {
+	for _, enc := range [...]proto.Encoding{proto.JSON, proto.Protobuf} {
+		op := codecws.Text
+		if enc == proto.Protobuf {
+			op = codecws.Binary
+		}
 		forms = append(forms, node.Form{Encoding: enc, Frame: func(dst, scratch, payload []byte) ([]byte, []byte) {
 			return ws.AppendPublication(dst, op, payload), scratch
 		}})

@@ -56,7 +56,8 @@ type Hub struct {
 	channels *slab.Column[record] // by interned name
 	subs     *slab.Slab[subscription]
 	lists    arena
-	count    int // channels with members
+	count    int    // channels with members
+	ids      uint32 // the interned names' numbers are below
 }
 
 // New returns an empty hub.
@@ -80,6 +81,7 @@ func (h *Hub) Subscribe(slot uint32, list *List, channel []byte, form Form) (fir
 	}
 	if !known {
 		id = h.names.Acquire(channel)
+		h.ids = max(h.ids, id+1)
 		*h.channels.At(id) = record{}
 	}
 	rec := h.channels.At(id)
@@ -153,15 +155,18 @@ func (h *Hub) Channels() int { return h.count }
 // Subscriptions is the number of memberships in all channels.
 func (h *Hub) Subscriptions() int { return h.subs.Len() }
 
-// Each calls f for every channel with members until it returns false. The name
-// is valid during the call; f must not change the hub.
-func (h *Hub) Each(f func(channel []byte, subscribers int) bool) {
-	h.names.Each(func(id uint32, name []byte, _ int) bool {
-		if n := h.live(h.channels.At(id)); n > 0 {
-			return f(name, n)
+// Each looks at up to n channels from a place on, 0 at first, and calls f for those
+// with members. It returns the place to go on from; more is false when that is the
+// end. The name is valid during the call; f must not change the hub, but it may
+// change between two calls of Each.
+func (h *Hub) Each(from uint32, n int, f func(channel []byte, subscribers int)) (next uint32, more bool) {
+	for ; n > 0 && from < h.ids; n-- {
+		if rec := h.channels.Peek(from); rec != nil && h.live(rec) > 0 {
+			f(h.names.Bytes(from), h.live(rec))
 		}
-		return true
-	})
+		from++
+	}
+	return from, from < h.ids
 }
 
 // EachOf calls f for every channel of one session until it returns false.
@@ -181,7 +186,22 @@ func (h *Hub) HeldBytes() int {
 }
 
 // Trim gives memory back that no member needs any more; bytes released.
-func (h *Hub) Trim() int { return h.subs.Trim() }
+func (h *Hub) Trim() int {
+	if h.names.Len() == 0 {
+		h.ids = 0
+	}
+	return h.subs.Trim() + h.names.Trim() + h.channels.Trim(h.inUse)
+}
+
+// inUse reports whether a channel of the chunk has members or an open cursor.
+func (h *Hub) inUse(chunk int) bool {
+	for id := uint32(chunk) * slab.ChunkSlots; id < uint32(chunk+1)*slab.ChunkSlots; id++ {
+		if rec := h.channels.Peek(id); rec.list.len > 0 || rec.cursors > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 func (h *Hub) live(rec *record) int { return int(rec.list.len - rec.holes) }
 

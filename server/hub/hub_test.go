@@ -298,3 +298,49 @@ func BenchmarkBytesPerSubscription(b *testing.B) {
 		b.ReportMetric(float64(h.HeldBytes())/n, "B/subscription")
 	}
 }
+
+func TestChannelsAreSeenInPiecesWhateverHappensBetween(t *testing.T) {
+	h, list := New(), List(0)
+	const n = 1000
+	for i := range n {
+		h.Subscribe(1, &list, fmt.Appendf(nil, "c%d", i), 0)
+	}
+	seen := map[string]int{}
+	at, more, calls := uint32(0), true, 0
+	for ; more; calls++ {
+		at, more = h.Each(at, 64, func(name []byte, members int) { seen[string(name)] += members })
+		h.Unsubscribe(&list, []byte("c999"))
+		h.Trim()
+	}
+	for i := range n - 1 {
+		if seen[fmt.Sprint("c", i)] != 1 {
+			t.Fatalf("channel c%d was seen %d times", i, seen[fmt.Sprint("c", i)])
+		}
+	}
+	if seen["c999"] != 0 || calls < n/64 {
+		t.Errorf("a channel without members was seen %d times; %d calls", seen["c999"], calls)
+	}
+	mustValidate(t, h)
+}
+
+func TestTrimGivesBackWhatChannelsOfABurstHeld(t *testing.T) {
+	h, stays, burst := New(), List(0), List(0)
+	h.Subscribe(1, &stays, []byte("stays"), 0)
+	for i := range 20_000 {
+		h.Subscribe(2, &burst, fmt.Appendf(nil, "a channel of its own %d", i), 0)
+	}
+	full := h.HeldBytes()
+	c, _ := h.Begin([]byte("a channel of its own 19999"))
+	h.UnsubscribeAll(&burst, func([]byte) {})
+	h.Trim()
+	mustValidate(t, h)
+	h.End(&c) // the record of an open cursor was kept
+	h.Trim()
+	mustValidate(t, h)
+	if got := h.HeldBytes(); got > full/4 {
+		t.Errorf("%d bytes are held for one channel, %d for the burst", got, full)
+	}
+	if h.Subscribers([]byte("stays")) != 1 {
+		t.Error("the channel that stays lost its member")
+	}
+}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,10 +16,11 @@ import (
 // question is something to find out or do on every loop. A loop works on it in
 // slices until part returns false.
 type question struct {
-	node *Node
-	part func(s *Shard, from uint32) (next uint32, more bool)
-	left atomic.Int32
-	done chan struct{}
+	node   *Node
+	part   func(s *Shard, from uint32) (next uint32, more bool)
+	left   atomic.Int32
+	failed atomic.Bool // a part panicked
+	done   chan struct{}
 }
 
 // asked is a question on one loop.
@@ -32,10 +34,17 @@ func (a *asked) Deliver(l *loop.Loop) { l.Work(a) }
 
 // Slice implements [loop.Work].
 func (a *asked) Slice(l *loop.Loop) (more bool) {
+	whole := false
+	defer func() {
+		if !whole {
+			a.failed.Store(true)
+		}
+		if !more && a.left.Add(-1) == 0 {
+			close(a.done)
+		}
+	}()
 	a.at, more = a.part(a.node.shards[l.Index()], a.at)
-	if !more && a.left.Add(-1) == 0 {
-		close(a.done)
-	}
+	whole = true
 	return more
 }
 
@@ -52,42 +61,54 @@ func (n *Node) ask(ctx context.Context, part func(s *Shard, from uint32) (next u
 	}
 	select {
 	case <-q.done:
-		return nil
+	case <-n.shards[0].l.Ended(): // with whatever they had left to do
 	case <-ctx.Done():
 		return fmt.Errorf("node: loops did not answer in time: %w", ctx.Err())
 	}
+	switch {
+	case q.left.Load() > 0:
+		return errors.New("node: the loops ended before they answered")
+	case q.failed.Load():
+		return errors.New("node: a loop panicked over the question; its log has the stack")
+	}
+	return nil
 }
 
-// scanSlice is the number of sessions looked at per slice.
-const scanSlice = 8192
+const (
+	scanSlice    = 8192 // sessions looked at per slice
+	actSlice     = 128  // of which something is done to at most so many
+	channelSlice = 2048 // channels looked at per slice
+)
 
-// eachSession makes a part that calls f for every open session, in slices.
-func eachSession(f func(s *Shard, slot uint32, ses *session.Session)) func(s *Shard, from uint32) (uint32, bool) {
-	return func(s *Shard, from uint32) (uint32, bool) {
-		end := min(from+scanSlice, s.slots)
-		for slot := from; slot < end; slot++ {
-			if ses := s.sessions.At(slot); s.isOpen(ses) {
-				f(s, slot, ses)
+// eachSession makes a part that calls f for every open session, in slices; f tells
+// whether it did something to the session.
+func eachSession(f func(s *Shard, slot uint32, ses *session.Session) (acted bool)) func(s *Shard, from uint32) (uint32, bool) {
+	return func(s *Shard, slot uint32) (uint32, bool) {
+		acted := 0
+		for end := min(slot+scanSlice, s.slots); slot < end && acted < actSlice; slot++ {
+			if ses := s.sessions.Peek(slot); ses != nil && s.isOpen(ses) && f(s, slot, ses) {
+				acted++
 			}
 		}
-		return end, end < s.slots
+		return slot, slot < s.slots
 	}
 }
 
 // Subscribers returns the channels for which match is true and their numbers of
-// members on this node.
+// members on this node; match is called by several loops at the same time. A
+// channel that comes or goes meanwhile may be in it or not.
 func (n *Node) Subscribers(ctx context.Context, match func(name string) bool) (map[string]int, error) {
 	answers := make([]map[string]int, len(n.shards))
-	err := n.ask(ctx, func(s *Shard, _ uint32) (uint32, bool) {
-		found := map[string]int{}
-		s.hub.Each(func(name []byte, members int) bool {
+	for i := range answers {
+		answers[i] = map[string]int{}
+	}
+	err := n.ask(ctx, func(s *Shard, from uint32) (uint32, bool) {
+		found := answers[s.l.Index()]
+		return s.hub.Each(from, channelSlice, func(name []byte, members int) {
 			if match(stringOf(name)) {
 				found[string(name)] = members
 			}
-			return true
 		})
-		answers[s.l.Index()] = found
-		return 0, false
 	})
 	if err != nil {
 		return nil, err
@@ -113,11 +134,14 @@ type Target struct {
 // frames are on their way.
 func (n *Node) Disconnect(ctx context.Context, who Target, d channel.Disconnect) (int, error) {
 	var count atomic.Int64
-	end := func(s *Shard, slot uint32, ses *session.Session) {
-		if s.fits(&who, slot, ses) {
-			s.disconnect(slot, &d)
-			count.Add(1)
+	end := func(s *Shard, slot uint32, ses *session.Session) (acted bool) {
+		defer s.l.Caught(slot)
+		if !s.fits(&who, slot, ses) {
+			return false
 		}
+		s.disconnect(slot, &d)
+		count.Add(1)
+		return true
 	}
 	part := eachSession(end)
 	if who.Client != "" {
@@ -126,8 +150,10 @@ func (n *Node) Disconnect(ctx context.Context, who Target, d channel.Disconnect)
 			return 0, nil // of another node, or invented
 		}
 		part = func(s *Shard, _ uint32) (uint32, bool) {
-			if slot, ok := s.l.Lookup(id); ok && s.isOpen(s.sessions.At(slot)) {
-				end(s, slot, s.sessions.At(slot))
+			if slot, ok := s.l.Lookup(id); ok {
+				if ses := s.sessions.Peek(slot); ses != nil && s.isOpen(ses) {
+					end(s, slot, ses)
+				}
 			}
 			return 0, false
 		}
@@ -164,8 +190,8 @@ func (n *Node) Validate() error {
 
 func (s *Shard) validate() error {
 	for slot := range s.slots {
-		ses := s.sessions.At(slot)
-		if !s.isOpen(ses) {
+		ses := s.sessions.Peek(slot)
+		if ses == nil || !s.isOpen(ses) {
 			continue
 		}
 		if err := ses.Validate(&s.node.cfg.Session); err != nil {

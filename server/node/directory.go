@@ -10,8 +10,8 @@ import (
 	"shoal/server/hub"
 )
 
-// loopsMax is the number of loops a directory can tell apart: a bit each.
-const loopsMax = 64
+// LoopsMax is the number of loops a node can have: its directory keeps a bit for each.
+const LoopsMax = 64
 
 // audience says, for each wire form, which loops have members that use it.
 type audience [hub.FormsMax]uint64
@@ -107,6 +107,23 @@ func (d *directory) lookup(channel []byte) audience {
 		return s.audiences[id]
 	}
 	return audience{}
+}
+
+// trim gives memory back that channels without members left.
+func (d *directory) trim() {
+	for i := range d.shards {
+		s := &d.shards[i]
+		s.mu.Lock()
+		s.names.Trim()
+		n := len(s.audiences)
+		for n > 0 && s.audiences[n-1].loops() == 0 {
+			n--
+		}
+		if cap(s.audiences) > 2*n {
+			s.audiences = append(make([]audience, 0, n), s.audiences[:n]...)
+		}
+		s.mu.Unlock()
+	}
 }
 
 // channels is the number of channels with members.

@@ -12,9 +12,13 @@ type fanout struct {
 	node  *Node
 	name  []byte
 	forms [hub.FormsMax]*shared.Bytes // a reference each
-	size  int64
-	bar   uint8 // see encoded.barred
+	size  int64                       // of forms, and fanoutBytes
+	bar   uint8                       // see encoded.barred
 }
+
+// fanoutBytes is what a fanout, its name and the headers of its shared bytes take, so
+// that a backlog of tiny publications is not taken for a small one.
+const fanoutBytes = 256
 
 // Deliver implements [loop.Message].
 func (f *fanout) Deliver(l *loop.Loop) { f.node.shards[l.Index()].enqueue(f) }
@@ -35,8 +39,8 @@ func (f *fanout) done() {
 // job is one channel with publications on their way to its members on this loop.
 type job struct {
 	cursor hub.Cursor
-	run    []held    // what the present round delivers
-	next   []*fanout // arrived since; the next round
+	run    []held        // what the present round delivers
+	next   fifo[*fanout] // arrived since; the next round
 }
 
 // held is a publication whose bytes the loop holds: Send takes references.
@@ -55,7 +59,7 @@ const (
 func (s *Shard) enqueue(f *fanout) {
 	if id, ok := s.hub.ID(f.name); ok {
 		if j, busy := s.jobs[id]; busy {
-			j.next = append(j.next, f)
+			j.next.push(f)
 			return
 		}
 	}
@@ -67,9 +71,9 @@ func (s *Shard) enqueue(f *fanout) {
 	}
 	j := s.newJob()
 	j.cursor = c
-	j.next = append(j.next, f)
+	j.next.push(f)
 	s.jobs[c.Channel()] = j
-	s.turns = append(s.turns, j)
+	s.turns.push(j)
 	s.advance(j)
 	if !s.working {
 		s.working = true
@@ -79,29 +83,31 @@ func (s *Shard) enqueue(f *fanout) {
 
 // Slice implements [loop.Work]: the jobs take turns until a slice is full.
 func (s *Shard) Slice(*loop.Loop) (more bool) {
+	s.working = false // should this slice panic, the next publication brings the work back
 	sent := 0
-	for budget := sliceMembers; budget > 0 && len(s.turns) > 0; {
-		j := s.turns[0]
+	for budget := sliceMembers; budget > 0 && s.turns.len() > 0; {
+		j := s.turns.pop()
 		s.members = s.hub.Next(&j.cursor, s.members[:0], min(budget, turnMembers))
 		for _, m := range s.members {
 			sent += s.send(m, j.run)
 		}
 		budget -= len(s.members)
-		s.turns = s.turns[:copy(s.turns, s.turns[1:])]
 		if len(s.members) > 0 || s.advance(j) {
-			s.turns = append(s.turns, j)
+			s.turns.push(j)
 		} else {
 			s.finish(j)
 		}
 	}
 	s.node.stats.Delivered.Add(uint64(sent))
-	s.working = len(s.turns) > 0
+	s.working = s.turns.len() > 0
 	return s.working
 }
 
 // send queues a run to one member and returns how many publications it took. The
-// first that does not fit is the last: the policy acts.
+// first that does not fit is the last: the policy acts. A panic is this member's
+// alone.
 func (s *Shard) send(m hub.Member, run []held) (sent int) {
+	defer s.l.Caught(m.Slot)
 	for i := range run {
 		ref := run[i].refs[m.Form]
 		if ref == 0 {
@@ -135,11 +141,11 @@ func (s *Shard) drop(slot uint32, d channel.Drop, code channel.DisconnectCode) {
 // advance begins the job's next round; false when nothing has arrived for it.
 func (s *Shard) advance(j *job) bool {
 	s.releaseRun(j)
-	n := min(len(j.next), runMax)
-	if n == 0 {
+	if j.next.len() == 0 {
 		return false
 	}
-	for _, f := range j.next[:n] {
+	for range min(j.next.len(), runMax) {
+		f := j.next.pop()
 		h := held{f: f}
 		for i, b := range f.forms {
 			if b != nil {
@@ -149,7 +155,6 @@ func (s *Shard) advance(j *job) bool {
 		}
 		j.run = append(j.run, h)
 	}
-	j.next = j.next[:copy(j.next, j.next[n:])]
 	s.hub.Rewind(&j.cursor)
 	return true
 }

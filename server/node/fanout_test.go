@@ -105,11 +105,11 @@ func TestPublicationsOfABusyChannelAreMerged(t *testing.T) {
 		s.l.Post(visit{func() {
 			id, _ := s.hub.ID([]byte("busy"))
 			j := s.jobs[id]
-			if j == nil || len(j.run) != 1 || len(j.next) != publications-1 {
+			if j == nil || len(j.run) != 1 || j.next.len() != publications-1 {
 				t.Errorf("the first round is %+v", j)
 				return
 			}
-			for len(j.next) == publications-1 {
+			for j.next.len() == publications-1 {
 				s.Slice(s.l)
 			}
 			if len(j.run) != runMax {

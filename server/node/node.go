@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"shoal/codec/proto"
 	"shoal/codec/ws"
@@ -40,21 +39,18 @@ type Wire interface {
 // Config is fixed for the life of a node. All fields are required unless they say
 // otherwise.
 type Config struct {
-	Name     string // shown in info
-	UID      string // unique in the cluster
 	Version  string // of the server
 	Session  session.Config
 	Auth     *auth.Authority
 	Forms    []Form   // at most hub.FormsMax
 	Random   [24]byte // key of the client ids
-	Clock    func() time.Time
 	Logger   *slog.Logger
 	Bytes    *shared.Pool
 	Commands proto.Limits
 
 	// InflightBytesMax bounds the encoded publications that were accepted and not
-	// yet handed to all their receivers; above it publishing is refused with error
-	// 111. 0 = 64 MiB.
+	// yet handed to all their receivers, each with 256 bytes for its keeping; above it
+	// publishing is refused with error 111. 0 = 64 MiB.
 	InflightBytesMax int64
 }
 
@@ -71,7 +67,6 @@ type Node struct {
 	dir      *directory
 	ids      *clientIDs
 	shards   []*Shard
-	started  time.Time
 	inflight atomic.Int64
 	stats    Stats
 	fanouts  spares[fanout]
@@ -93,7 +88,7 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, broker: b, dir: newDirectory(b), ids: ids, started: cfg.Clock(),
+	n := &Node{cfg: cfg, broker: b, dir: newDirectory(b), ids: ids,
 		fanouts: newSpares[fanout](sparesMax), encoders: newSpares[encoder](encodersMax)}
 	return n, nil
 }
@@ -101,13 +96,17 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 // Attach makes loop l part of the node. Before the loops run, in order of their
 // indices; the shard is useless until [Shard.Use].
 func (n *Node) Attach(l *loop.Loop) (*Shard, error) {
-	if l.Index() != len(n.shards) || l.Index() >= loopsMax {
-		return nil, fmt.Errorf("node: loop %d attached in place %d; attach all in order, at most %d", l.Index(), len(n.shards), loopsMax)
+	if l.Index() != len(n.shards) || l.Index() >= LoopsMax {
+		return nil, fmt.Errorf("node: loop %d attached in place %d; attach all in order, at most %d", l.Index(), len(n.shards), LoopsMax)
 	}
 	s := newShard(n, l)
 	n.shards = append(n.shards, s)
 	return s, nil
 }
+
+// Trim gives memory back that channels without members left. Any goroutine; a shard
+// has its own.
+func (n *Node) Trim() { n.dir.trim() }
 
 // Publish gives a publication to the broker. name and pub are valid during the
 // call. It never blocks on receivers.
@@ -164,6 +163,7 @@ func (n *Node) post(i int, name string, forms *encoded, a *audience) bool {
 	f.node = n
 	f.name = append(f.name[:0], name...)
 	f.bar = forms.barred
+	f.size = fanoutBytes
 	for form := range forms.bytes {
 		if a[form]&(1<<i) == 0 {
 			continue

@@ -56,7 +56,7 @@ func TestDirectoryAgainstAModel(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for step := range 20_000 {
 		name := fmt.Sprintf("channel-%d", rnd.IntN(300))
-		at, form := rnd.IntN(loopsMax), hub.Form(rnd.IntN(hub.FormsMax))
+		at, form := rnd.IntN(LoopsMax), hub.Form(rnd.IntN(hub.FormsMax))
 		a := model[name]
 		if rnd.IntN(2) == 0 {
 			if err := d.join([]byte(name), at, form); err != nil {
@@ -90,7 +90,7 @@ func TestDirectoryAgainstAModel(t *testing.T) {
 		t.Error(err)
 	}
 	for name := range model {
-		for l := range loopsMax {
+		for l := range LoopsMax {
 			if err := d.leave([]byte(name), l); err != nil {
 				t.Fatal(err)
 			}

@@ -50,9 +50,9 @@ func (s *Shard) answer(slot uint32, ses *session.Session, e *session.Effect) {
 		r.reply.Refresh = &r.refresh
 	}
 	out, err := proto.AppendReply(s.separated(ses), s.encodingOf(ses), &r.reply)
-	if err != nil {
-		s.node.cfg.Logger.Error("reply could not be encoded", "error", err)
-		out = proto.AppendError(s.out, s.encodingOf(ses), e.ID, uint32(channel.ErrInternal), channel.ErrInternal.Err().Message, true)
+	if err != nil { // JSON cannot carry the data of a token: as with publications
+		s.queue = append(s.queue, session.Input{Kind: session.KindDisconnect, Disconnect: channel.DisconnectInappropriate.Disconnect()})
+		return
 	}
 	s.out = out
 }

@@ -24,7 +24,7 @@ type Shard struct {
 
 	// Per conn and channel, pointer-free.
 	sessions *slab.Column[session.Session]
-	slots    uint32 // sessions beyond were never used
+	slots    uint32 // sessions beyond are not in use
 	trimmed  int    // open conns at the last trim, or the most since
 	users    *intern.Table
 	infos    *intern.Table
@@ -32,7 +32,7 @@ type Shard struct {
 
 	// Fan-outs in progress.
 	jobs    map[uint32]*job // by the hub's channel number
-	turns   []*job          // the order in which jobs get their slices
+	turns   fifo[*job]      // the order in which jobs get their slices
 	spare   []*job
 	members []hub.Member
 	working bool
@@ -122,6 +122,7 @@ func (s *Shard) Shutdown(slot uint32) {
 // Message handles the commands of one message in order; their replies leave in one
 // frame.
 func (s *Shard) Message(slot uint32, _ ws.Op, payload []byte) {
+	s.out = s.out[:0] // should a message have panicked, its replies are nobody else's
 	ses := s.sessions.At(slot)
 	s.decoder.Reset(payload, s.encodingOf(ses), s.node.cfg.Commands)
 	for {
@@ -172,6 +173,7 @@ func (s *Shard) Subscribed(name string) bool {
 
 // run steps a session and sends what it replied.
 func (s *Shard) run(slot uint32, in session.Input) {
+	s.out = s.out[:0]
 	s.step(slot, in)
 	s.flush(slot)
 }
@@ -291,14 +293,32 @@ func (s *Shard) Trim() {
 	s.hub.Trim()
 	s.users.Trim()
 	s.infos.Trim()
-	s.spare = nil
+	s.trimScratch()
 	if open := s.l.Conns(); open+trimSlots <= s.trimmed {
 		s.sessions.Trim(func(chunk int) bool { return s.anyOpen(uint32(chunk)) })
+		for s.slots > 0 && s.sessions.Peek(s.slots-1) == nil {
+			s.slots = (s.slots - 1) &^ (slab.ChunkSlots - 1)
+		}
 		s.trimmed = open
 	} else {
 		s.trimmed = max(s.trimmed, open)
 	}
 }
+
+// trimScratch drops what idle fan-outs and the longest message left.
+func (s *Shard) trimScratch() {
+	s.spare = nil
+	if len(s.jobs) == 0 {
+		s.jobs, s.turns = map[uint32]*job{}, fifo[*job]{}
+	}
+	if cap(s.queue) > scratchKept || cap(s.effects) > scratchKept {
+		s.queue, s.effects = nil, nil
+	}
+	s.reply = replies{}
+}
+
+// scratchKept is the length of a step's scratch lists that is never given back.
+const scratchKept = 64
 
 // anyOpen reports whether a session of the chunk is in use.
 func (s *Shard) anyOpen(chunk uint32) bool {

@@ -156,6 +156,13 @@ func (d *Door) trusted(slot uint32) bool {
 	return false
 }
 
+// Trim gives memory back that a burst of partial requests left.
+func (d *Door) Trim() {
+	if len(d.partial) == 0 {
+		d.partial = map[uint32]*partial{}
+	}
+}
+
 // EOF implements [loop.Handler].
 func (d *Door) EOF(slot uint32) { d.l.Close(slot, loop.ReasonPeer) }
 

@@ -28,11 +28,11 @@ func (t *Transport) Data(slot uint32, p []byte) {
 	// has it.
 	i := c.tail
 	c.tail = 0
+	defer t.buffers.Return(i) // a panic must not keep it
 	b := t.buffers.At(i)
 	t.buffers.Grow(i, len(p))
 	b.B = append(b.B, p...)
 	t.frames(slot, c, b.B)
-	t.buffers.Return(i)
 }
 
 // frames handles what is whole in p and borrows a buffer for an incomplete rest.
@@ -94,8 +94,8 @@ func (t *Transport) data(slot uint32, c *conn, ev *ws.Event) {
 	}
 	i := c.body
 	c.body = 0
+	defer t.buffers.Return(i)
 	t.message(slot, c, ev.Op, ev.Compressed, b.B)
-	t.buffers.Return(i)
 }
 
 // bodyBytesFirst is what a peer gets on its announcement of a large frame; the rest

@@ -93,6 +93,7 @@ type rig struct {
 	journal *journal
 	buffers *buffer.Pool
 	addr    string
+	panics  uint64 // that the test means to happen
 }
 
 func newRig(t *testing.T, cfg Config) *rig {
@@ -128,7 +129,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 		if err := errors.Join(group.Shutdown(ctx), <-ended); err != nil {
 			t.Error(err)
 		}
-		if n := group.Stats().Panics; n != 0 {
+		if n := group.Stats().Panics; n != r.panics {
 			t.Errorf("%d panics", n)
 		}
 		if n, _ := r.buffers.InUse(); n != 0 {

@@ -124,6 +124,33 @@ func TestNothingIsBorrowedBetweenMessages(t *testing.T) {
 	wait(0)
 }
 
+// A message that panics gives back what it was collected in; newRig looks.
+func TestAPanicKeepsNoBuffer(t *testing.T) {
+	r := newRig(t, Config{})
+	r.panics = 2
+	r.hook(func(uint32, string) { panic("on purpose") })
+	inPieces, fragmented := r.dial("/"), r.dial("/")
+	whole := ws.AppendMasked(nil, ws.Text, mask, []byte("hello"))
+	inPieces.write(whole[:1])
+	fragmented.write(ws.AppendMaskedFrame(nil, ws.Text, false, false, mask, []byte("first ")))
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		borrowed := 0
+		if r.on(func() { borrowed = r.tr.buffers.Len() }); borrowed == 2 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d buffers are borrowed, want 2", borrowed)
+		}
+	}
+	inPieces.write(whole[1:])
+	fragmented.write(ws.AppendMaskedFrame(nil, ws.Continuation, true, false, mask, []byte("second")))
+	for _, p := range []*peer{inPieces, fragmented} {
+		if _, err := p.in.ReadByte(); err == nil {
+			t.Error("the conn that panicked lives")
+		}
+	}
+}
+
 func TestReleaseGivesUpAPartialMessage(t *testing.T) {
 	r := newRig(t, Config{})
 	p := r.dial("/")

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"shoal/server/channel"
+	"shoal/server/config"
+	"shoal/server/node"
+)
+
+func TestAMachineOfManyProcessorsIsServed(t *testing.T) {
+	cfg := config.Default()
+	cfg.HTTPServer.Address, cfg.HTTPServer.Port, cfg.Loop.Loops = "127.0.0.1", 0, node.LoopsMax+1
+	p, err := New(cfg, Options{Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.loops.Loops(); got != node.LoopsMax {
+		t.Errorf("%d loops, want the %d a node can have", got, node.LoopsMax)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheAPIMayLiveAtTheRoot(t *testing.T) {
+	r := start(t, tuned(func(c *config.Config) { c.Dev, c.HTTPAPI.HandlerPrefix = false, "/" }))
+	if status, body := r.request(t, "POST", "/info", `{}`, "X-API-Key: "+r.key); status != 200 {
+		t.Errorf("answered %d %s", status, body)
+	}
+}
+
+func TestAnAddressMayHaveBrackets(t *testing.T) {
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skip("this machine has no IPv6")
+	} else {
+		l.Close()
+	}
+	r := start(t, func(c *config.Config) { c.HTTPServer.Address = "[::1]" })
+	if got := r.p.Addr().Addr().String(); got != "::1" {
+		t.Errorf("listens on %s", got)
+	}
+}
+
+func TestANodeWithoutANameIsCalledByHostAndPort(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Skip(err)
+	}
+	r := start(t, nil)
+	want := fmt.Sprintf(`"name":"%s_%d"`, host, r.p.Addr().Port())
+	if _, body := r.call("info", `{}`); !strings.Contains(body, want) {
+		t.Errorf("info is %s, want %s in it", body, want)
+	}
+	r = start(t, func(c *config.Config) { c.Node.Name = "reef" })
+	if _, body := r.call("info", `{}`); !strings.Contains(body, `"name":"reef"`) {
+		t.Errorf("info is %s", body)
+	}
+}
+
+// A client that would not understand the reply to its command is told so by its end:
+// after an error it would take itself for no member, and be one.
+func TestAReplyThatJSONCannotCarryEndsTheSession(t *testing.T) {
+	r := start(t, tuned(withTokens, func(c *config.Config) { c.Client.SubscriptionToken.Enabled = false }))
+	c := r.openRaw(t, "")
+	c.connect(token(t, claims{"sub": "42"}))
+	odd := token(t, claims{"sub": "42", "channel": "odd", "b64data": base64.StdEncoding.EncodeToString([]byte{0xff})})
+	c.say(`{"id":7,"unsubscribe":{"channel":"none"}}` + "\n" + fmt.Sprintf(`{"id":8,"subscribe":{"channel":"odd","token":%q}}`, odd) + "\n" +
+		`{"id":9,"unsubscribe":{"channel":"none"}}`)
+	if got, want := strings.TrimSpace(string(c.data())), `{"id":7,"unsubscribe":{}}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	c.expectClosed(int(channel.DisconnectInappropriate))
+}
