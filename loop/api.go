@@ -36,6 +36,10 @@ func (l *Loop) Post(m Message) error {
 	}
 }
 
+// Crowded says whether less than an eighth of the mailbox is free: a message for several loops had better not be posted
+// to some of them when another may refuse it. Any goroutine.
+func (l *Loop) Crowded() bool { return l.mailbox.Len() > l.cfg.MailboxMax-l.cfg.MailboxMax/8 }
+
 // Ended is closed when all loops of the group have ended. Works that were left are dropped then. Any goroutine.
 func (l *Loop) Ended() <-chan struct{} { return l.group.ended }
 

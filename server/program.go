@@ -94,7 +94,7 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 		cfg: cfg, opts: opts, started: opts.Clock(), broker: memory.New(), codec: codec,
 		bytes:   shared.NewPool(shared.Config{}),
 		buffers: buffer.New(buffer.Config{}),
-		out:     door.NewListener(waitingMax),
+		out:     door.NewListener(waitingMax, requestConnsMax),
 	}
 	nodeConfig, err := p.nodeConfig()
 	if err != nil {
@@ -112,8 +112,12 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 	return p, nil
 }
 
-// waitingMax is the number of HTTP conns that may wait for the HTTP server.
-const waitingMax = 1024
+// HTTP conns that left the loops: how many may wait for the HTTP server, and how
+// many there may be. Each costs a goroutine and two buffers.
+const (
+	waitingMax      = 1024
+	requestConnsMax = 8192
+)
 
 // openLoops makes the loops and their rows.
 func (p *Program) openLoops() error {

@@ -141,6 +141,12 @@ func (n *Node) Deliver(name string, pub *channel.Publication) error {
 		n.stats.Dropped[channel.DropNodeBacklog].Add(1)
 		return channel.ErrTooManyRequests.Err()
 	}
+	for i := range n.shards {
+		if all&(1<<i) != 0 && n.shards[i].l.Crowded() { // before the first post: all loops get it, or none
+			n.stats.Dropped[channel.DropMailboxFull].Add(1)
+			return channel.ErrTooManyRequests.Err()
+		}
+	}
 	e := n.encoders.get()
 	forms := e.encode(n, name, pub, &a)
 	n.encoders.put(e)

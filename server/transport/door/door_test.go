@@ -212,7 +212,7 @@ type visit struct{ f func() }
 func (v visit) Deliver(*loop.Loop) { v.f() }
 
 func TestHandedOverConnsReplayWhatWasRead(t *testing.T) {
-	out := NewListener(8)
+	out := NewListener(8, 100)
 	r := newRig(t, Config{Out: out}, handshake.Done)
 	request := "POST /other HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody"
 	for _, chop := range []int{0, 1, 10, len(request) - 4, len(request) - 2} {
@@ -247,8 +247,34 @@ func TestHandedOverConnsReplayWhatWasRead(t *testing.T) {
 	}
 }
 
+func TestOpenRequestsAreBounded(t *testing.T) {
+	out := NewListener(8, 1)
+	r := newRig(t, Config{Out: out}, handshake.Done)
+	const request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+	first, _ := r.dial()
+	first.Write([]byte(request))
+	c, err := out.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.say(request, 0); !strings.HasPrefix(got, "HTTP/1.1 503 ") {
+		t.Errorf("a second one while the first is open got %q", got)
+	}
+	c.Close()
+	c.Close() // counts once
+	second, _ := r.dial()
+	second.Write([]byte(request))
+	if c, err = out.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if n := out.open.Load(); n != 0 {
+		t.Errorf("%d counted as open", n)
+	}
+}
+
 func TestFullListenerAnswers503(t *testing.T) {
-	out := NewListener(1)
+	out := NewListener(1, 100)
 	r := newRig(t, Config{Out: out}, handshake.Done)
 	waiting, _ := r.dial()
 	waiting.Write([]byte("GET / HTTP/1.1\r\nHost: h\r\n\r\n"))

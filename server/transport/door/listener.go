@@ -18,14 +18,17 @@ import (
 type Listener struct {
 	addr  atomic.Pointer[net.Addr]
 	conns chan net.Conn
+	open  atomic.Int64 // conns handed over and not closed yet
+	max   int64
 	done  chan struct{}
 	once  sync.Once
 }
 
 // NewListener returns a listener that holds up to waitingMax conns which the
-// server has not accepted yet; further ones are refused with 503.
-func NewListener(waitingMax int) *Listener {
-	l := &Listener{conns: make(chan net.Conn, waitingMax), done: make(chan struct{})}
+// server has not accepted yet, and openMax in all; further ones are refused with
+// 503.
+func NewListener(waitingMax, openMax int) *Listener {
+	l := &Listener{conns: make(chan net.Conn, waitingMax), max: int64(openMax), done: make(chan struct{})}
 	l.Bound(&net.TCPAddr{})
 	return l
 }
@@ -67,22 +70,24 @@ func (l *Listener) full() bool {
 	case <-l.done:
 		return true
 	default:
-		return len(l.conns) == cap(l.conns)
+		return len(l.conns) == cap(l.conns) || l.open.Load() >= l.max
 	}
 }
 
 // push gives a conn to the server; false when it is full or closed.
-func (l *Listener) push(c net.Conn) bool {
+func (l *Listener) push(c *replayed) bool {
 	select {
 	case <-l.done:
 		return false
 	default:
 	}
+	l.open.Add(1) // before: whoever accepts it may close it at once
+	c.counted.Store(true)
 	select {
 	case l.conns <- c:
 		return true
 	default:
-		return false
+		return false // the caller closes it, which uncounts it
 	}
 }
 
@@ -99,10 +104,11 @@ func (d *Door) handOver(slot uint32, read []byte) {
 		d.stats.refusals[handshake.Internal].Add(1)
 		return
 	}
-	if !d.cfg.Out.push(&replayed{Conn: c, head: head}) {
+	out := &replayed{Conn: c, head: head, of: d.cfg.Out}
+	if !d.cfg.Out.push(out) {
 		d.stats.refusals[handshake.Overloaded].Add(1)
-		_, _ = c.Write(handshake.AppendRefusal(nil, handshake.Overloaded)) // fits the empty send buffer; nobody is left to tell of an error
-		_ = c.Close()
+		_, _ = out.Write(handshake.AppendRefusal(nil, handshake.Overloaded)) // fits the empty send buffer; nobody is left to tell of an error
+		_ = out.Close()
 		return
 	}
 	d.stats.HandedOver.Add(1)
@@ -121,7 +127,17 @@ func adopt(fd int) (net.Conn, error) {
 // replayed is a conn whose first bytes were read on the loop.
 type replayed struct {
 	net.Conn
-	head []byte
+	head    []byte
+	of      *Listener
+	counted atomic.Bool // among the listener's open conns
+}
+
+// Close closes the conn and makes room for another.
+func (c *replayed) Close() error {
+	if c.counted.CompareAndSwap(true, false) {
+		c.of.open.Add(-1)
+	}
+	return c.Conn.Close()
 }
 
 // Read gives the bytes read on the loop first.
