@@ -40,6 +40,8 @@ func level(name string) slog.Level {
 		return slog.LevelWarn
 	case "error":
 		return slog.LevelError
+	case "fatal": // nothing is logged at it
+		return slog.LevelError + 4
 	default:
 		return slog.LevelInfo
 	}

@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"shoal/server/config"
 )
@@ -80,12 +84,23 @@ func TestConfigurationFileComesFromTheEnvironmentToo(t *testing.T) {
 
 func TestFirstSignalEndsGracefullyAndTheSecondAtOnce(t *testing.T) {
 	e := makeEnding()
+	var clock atomic.Int64 // s
+	e.now = func() time.Time { return time.Unix(clock.Load(), 0) }
 	exited := make(chan int, 1)
 	var said bytes.Buffer
 	go e.watch(&said, func(code int) { exited <- code })
 
 	e.signals <- syscall.SIGTERM
 	<-e.context().Done()
+	e.signals <- syscall.SIGTERM // as timeout(1) does: to the process, then to its group
+	for len(e.signals) > 0 {
+		runtime.Gosched()
+	}
+	e.signals <- syscall.SIGTERM // it is through with the one before when it has taken this
+	for len(e.signals) > 0 {
+		runtime.Gosched()
+	}
+	clock.Add(1)
 	e.signals <- syscall.SIGINT
 	if code := <-exited; code != exitTwice {
 		t.Errorf("exit code %d, want %d", code, exitTwice)
@@ -130,6 +145,31 @@ func TestNextStepsFitTheConfiguration(t *testing.T) {
 	}
 }
 
+func TestOpenDoorsAreNamed(t *testing.T) {
+	open := config.Default()
+	open.Client.Insecure, open.HTTPAPI.Insecure, open.Dev, open.Client.AllowedOrigins = true, true, true, []string{"*"}
+	for _, c := range []struct {
+		address, internal string
+		port              int
+		want              int
+	}{
+		{"", "", 0, 4}, {"0.0.0.0", "", 9000, 4}, {"127.0.0.1", "", 0, 0}, {"localhost", "", 9000, 0},
+		{"0.0.0.0", "127.0.0.1", 9000, 3}, // the API is inside
+		{"127.0.0.1", "0.0.0.0", 9000, 1}, // the API alone is outside
+	} {
+		open.HTTPServer = config.HTTPServer{Address: c.address, InternalAddress: c.internal, InternalPort: c.port}
+		var out bytes.Buffer
+		warnOfOpenDoors(open, slog.New(slog.NewTextHandler(&out, nil)))
+		if got := strings.Count(out.String(), "component=security"); got != c.want {
+			t.Errorf("%+v: %d warnings:\n%s", c, got, out.String())
+		}
+	}
+	var out bytes.Buffer
+	if warnOfOpenDoors(config.Default(), slog.New(slog.NewTextHandler(&out, nil))); out.Len() > 0 {
+		t.Errorf("the default configuration: %s", out.String())
+	}
+}
+
 func TestLoggerWritesWhatItsLevelAllows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	for _, c := range []struct {
@@ -138,6 +178,7 @@ func TestLoggerWritesWhatItsLevelAllows(t *testing.T) {
 	}{
 		{config.Log{Level: "warn", Format: "text", File: path}, "level=WARN msg=b\n"},
 		{config.Log{Level: "none", Format: "text", File: path}, ""},
+		{config.Log{Level: "fatal", Format: "text", File: path}, ""},
 		{config.Log{Level: "info", Format: "json", File: path}, `"msg":"a"`},
 	} {
 		os.Remove(path)

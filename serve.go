@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -116,16 +119,31 @@ func warnOfHost(cfg config.Config, logger *slog.Logger) {
 
 // warnOfOpenDoors is loud about settings that let everybody in.
 func warnOfOpenDoors(cfg config.Config, logger *slog.Logger) {
-	for key, open := range map[string]bool{"client.insecure": cfg.Client.Insecure, "http_api.insecure": cfg.HTTPAPI.Insecure} {
-		if open && !loopback(cfg.HTTPServer.Address) {
-			logger.Warn(key+" is on and the server listens beyond this machine: everybody who reaches it may do everything; "+
-				"switch it off, or set http_server.address to 127.0.0.1", "component", "security")
+	beyond := !loopback(cfg.HTTPServer.Address)
+	for _, door := range []struct {
+		open bool
+		text string
+	}{
+		{beyond && cfg.Client.Insecure, "client.insecure is on and the server listens beyond this machine: everybody who reaches it may do everything; " + closeDoor},
+		{apiBeyond(cfg) && cfg.HTTPAPI.Insecure, "http_api.insecure is on and the server listens beyond this machine: everybody who reaches it may do everything; " + closeDoor},
+		{beyond && cfg.Dev, "dev is on and the server listens beyond this machine: everybody who reaches it may subscribe and publish; switch it off for production"},
+		{beyond && slices.Contains(cfg.Client.AllowedOrigins, "*"), "client.allowed_origins has *: every web page there is may connect from its visitors' browsers; list the origins of yours"},
+	} {
+		if door.open {
+			logger.Warn(door.text, "component", "security")
 		}
 	}
-	if cfg.Dev && !loopback(cfg.HTTPServer.Address) {
-		logger.Warn("dev is on and the server listens beyond this machine: everybody who reaches it may subscribe and "+
-			"publish; switch it off for production", "component", "security")
+}
+
+const closeDoor = "switch it off, or set http_server.address to 127.0.0.1"
+
+// apiBeyond says whether the HTTP API listens beyond this machine, on the main port or the internal one.
+func apiBeyond(cfg config.Config) bool {
+	main, internal := cfg.HTTPServer.Address, cmp.Or(cfg.HTTPServer.InternalAddress, cfg.HTTPServer.Address)
+	if cfg.HTTPServer.InternalPort == 0 {
+		return !loopback(main)
 	}
+	return !loopback(internal) || cfg.HTTPAPI.External && !loopback(main)
 }
 
 func loopback(address string) bool {
@@ -148,7 +166,7 @@ func printNextSteps(w io.Writer, cfg config.Config, address string) {
 			header = ""
 		}
 		fmt.Fprintf(w, "  publish  curl %s-d '{\"channel\":\"news\",\"data\":{\"x\":1}}' %s%s/publish\n",
-			header, base, cfg.HTTPAPI.HandlerPrefix)
+			header, base, strings.TrimSuffix(cfg.HTTPAPI.HandlerPrefix, "/"))
 		if key == "$KEY" && cfg.HTTPAPI.Key == "" && !cfg.HTTPAPI.Insecure {
 			fmt.Fprintf(w, "           refused until http_api.key is set\n")
 		}

@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // ending turns SIGINT and SIGTERM into the end of a context: the first asks for a graceful end, the second ends the process
 // at once.
 type ending struct {
+	now     func() time.Time
 	ctx     context.Context
 	cancel  context.CancelFunc
 	signals chan os.Signal
@@ -28,23 +30,32 @@ func newEnding(w io.Writer, exit func(code int)) *ending {
 
 func makeEnding() *ending {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &ending{ctx: ctx, cancel: cancel, signals: make(chan os.Signal, 2), done: make(chan struct{})}
+	return &ending{now: time.Now, ctx: ctx, cancel: cancel, signals: make(chan os.Signal, 2), done: make(chan struct{})}
 }
 
 func (e *ending) context() context.Context { return e.ctx }
 
+// sameRequest is how long a second signal counts as the first one come twice: timeout(1) and some supervisors signal the
+// process and then its whole group. No hand is that quick.
+const sameRequest = 200 * time.Millisecond
+
 func (e *ending) watch(w io.Writer, exit func(code int)) {
+	var asked time.Time
 	for {
 		select {
 		case <-e.done:
 			return
 		case s := <-e.signals:
+			if e.now().Sub(asked) < sameRequest {
+				continue
+			}
 			if e.ctx.Err() != nil {
 				fmt.Fprintf(w, "shoal: %v again: stopping at once\n", s)
 				exit(exitTwice)
 				return
 			}
 			fmt.Fprintf(w, "shoal: %v: stopping gracefully; once more stops at once\n", s)
+			asked = e.now()
 			e.cancel()
 		}
 	}

@@ -40,7 +40,7 @@ func (p *progress) update(now time.Time, line func() string) {
 }
 
 // phase shows the line with which a phase ended.
-func (p *progress) phase(_, line string) {
+func (p *progress) phase(line string) {
 	if p.w == nil {
 		return
 	}

@@ -130,7 +130,7 @@ func TestProgressRewritesOnATerminalAndPrintsLinesElsewhere(t *testing.T) {
 		p.update(now, line("a"))
 		p.update(now.Add(time.Millisecond), line("b"))
 		p.update(now.Add(3*time.Second), line("c"))
-		p.phase("x", "d")
+		p.phase("d")
 		p.update(now.Add(3*time.Second), line("e"))
 		p.end()
 		if out.String() != c.want {

@@ -191,7 +191,7 @@ func (r *run) task(ctx context.Context, name string, start func() error) error {
 	for {
 		select {
 		case err := <-r.e.Done():
-			r.show.phase(name, r.line(name))
+			r.show.phase(r.line(name))
 			return err
 		case err := <-r.ended:
 			r.ended <- err
@@ -236,7 +236,7 @@ func (r *run) hold(ctx context.Context, name string, d time.Duration, untilRelea
 			}
 		}
 	}
-	r.show.phase(name, r.line(name))
+	r.show.phase(r.line(name))
 	return nil
 }
 

@@ -8,5 +8,7 @@
 // [Codec] compresses and inflates one message per call and appends the result. The compressor is klauspost/compress/flate
 // (its writers are big, hundreds of kilobytes, so few exist and they are borrowed for the time of a call). The inflater is
 // the package's own: since a message is inflated whole, the output is the window; it needs 10 KiB instead of 38, counts
-// inflated bytes before they are written, and knows exactly where a message must end.
+// inflated bytes before they are written, and knows exactly where a message must end. Speed is no reason: it is between a fifth
+// slower and three quarters faster than klauspost's (BenchmarkDecompress). What keeps it honest is the standard library, which must
+// agree on every prefix, every flipped bit and whatever the fuzzer finds.
 package deflate

@@ -14,8 +14,8 @@ const (
 	fixedLitBits  = 9
 	fixedDistBits = 5
 
-	litTableSize  = 1334 // the most entries 286 codes of ≤ 15 bits need behind a 10-bit root: zlib's examples/enough.c
-	distTableSize = 402  // the same for 30 codes behind 8 bits
+	litTableSize  = 1334 // the most entries 288 codes of ≤ 15 bits need behind a 10-bit root, and so enough for 286: zlib's examples/enough.c
+	distTableSize = 402  // the same for 32 codes behind 8 bits, enough for 30
 )
 
 // entry of a decoding table: bits 0–3 the code bits it consumes, 4–7 the extra bits that follow (or the width of the second

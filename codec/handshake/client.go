@@ -187,12 +187,14 @@ func (r *Response) judge(o *Offer) Status {
 
 // offered reports whether the answer is well formed and every extension of it stands in the offer. Parameters are the extension's to judge.
 func offered(answer []byte, offer string) bool {
-	if !validExtensionList(answer) {
+	if n, ok := countExtensions(answer); !ok || n == 0 {
 		return false
 	}
 	for len(answer) > 0 {
 		var e []byte
-		e, answer = cutElement(answer)
+		if e, answer = cutElement(answer); len(e) == 0 {
+			continue
+		}
 		if !namesExtension(offer, extensionName(e)) {
 			return false
 		}

@@ -48,8 +48,10 @@ func compileOrigin(entry string) (string, error) {
 		return "", errors.New("it is empty; remove it")
 	case len(p) > originBytesMax:
 		return "", fmt.Errorf("it has %d bytes; %d is the longest", len(p), originBytesMax)
-	case strings.ContainsAny(p, `{}\!`):
+	case strings.ContainsAny(p, `{}\!`) || hasClass(p): // as Centrifugo's patterns may have
 		return "", errors.New("only * and ? are understood in patterns; write one entry for each alternative")
+	case strings.ContainsFunc(p, func(r rune) bool { return r >= 0x80 }):
+		return "", errors.New("browsers send host names in ASCII; write the host as xn--…")
 	case strings.ContainsAny(p, "*?"):
 		return p, nil
 	}
@@ -64,6 +66,16 @@ func compileOrigin(entry string) (string, error) {
 		return "", errors.New("the scheme is missing; write scheme://host or scheme://host:port")
 	}
 	return "", errors.New("it is no origin; write scheme://host or scheme://host:port")
+}
+
+// hasClass reports whether p has a bracket that is not one of an IPv6 address after the scheme: http://[::1]:*.
+func hasClass(p string) bool {
+	before, rest, found := strings.Cut(p, "[")
+	if !found {
+		return false
+	}
+	address, rest, _ := strings.Cut(rest, "]")
+	return !strings.HasSuffix(before, "://") || !strings.Contains(address, ":") || strings.Contains(rest, "[")
 }
 
 // Allows decides about a request with these headers. origin nil means there was no Origin header: no browser, and so no page that

@@ -46,6 +46,7 @@ func TestOriginDecisions(t *testing.T) {
 		{"file:// capacitor://localhost", "h", "file:// capacitor://localhost", "file:///etc null file://x"},
 		{"chrome-extension://abcdef", "h", "chrome-extension://abcdef", "chrome-extension://abcdeg"},
 		{"http://[::1]:3000", "h", "http://[::1]:3000", "http://[::1] http://[::2]:3000"},
+		{"http://[::1]:*", "h", "http://[::1]:3000", "http://[::1] http://[::2]:3000"},
 	} {
 		var o *Origins
 		if c.entries != same {
@@ -92,6 +93,11 @@ func TestOriginEntriesThatCouldNeverMatchAreErrors(t *testing.T) {
 		{"https://", "it is no origin"},
 		{"https://example.com:99999", "it is no origin"},
 		{"https://{a,b}.example.com", "one entry for each"},
+		{"https://app-[0-9].example.com", "one entry for each"},
+		{"https://app-[0-9]*.example.com", "one entry for each"},
+		{"https://[ab]*.example.com", "one entry for each"},
+		{"http://[::1][ab]*", "one entry for each"},
+		{"https://bücher.example", "xn--"},
 		{"https://" + strings.Repeat("x", 600), "608 bytes"},
 	} {
 		_, err := NewOrigins([]string{"https://ok.example", c.entry})

@@ -133,7 +133,8 @@ func equalFoldBytes(a, b []byte) bool {
 	return true
 }
 
-// validProtocols checks Sec-WebSocket-Protocol (§4.1 item 10): tokens, not empty, each at most once.
+// validProtocols checks Sec-WebSocket-Protocol (§4.1 item 10): one token or more, each at most once. Empty elements are none (1#token,
+// RFC 9110 §5.6.1.2).
 func validProtocols(l *Lines) bool {
 	if l.n == 0 {
 		return true
@@ -148,6 +149,9 @@ func validProtocols(l *Lines) bool {
 			var p []byte
 			p, list = cutElement(list)
 			more = list != nil
+			if len(p) == 0 {
+				continue
+			}
 			if n == protocolsMax || !isAllToken(p) {
 				return false
 			}
@@ -160,41 +164,51 @@ func validProtocols(l *Lines) bool {
 			n++
 		}
 	}
-	return true
+	return n > 0
 }
 
 // validExtensions checks the grammar of Sec-WebSocket-Extensions (§9.1): extension *( ";" param ), with param = token [ "=" token or quoted
 // token ]. A list that breaks it fails the connection; what an offer of an extension means is the extension's to judge.
 func validExtensions(l *Lines) bool {
+	if l.n == 0 {
+		return true
+	}
 	if l.more {
 		return false
 	}
+	total := 0
 	for _, list := range l.line[:l.n] {
-		if !validExtensionList(list) {
+		n, ok := countExtensions(list)
+		if !ok {
 			return false
 		}
+		total += n
 	}
-	return true
+	return total > 0
 }
 
-func validExtensionList(s []byte) bool {
+// countExtensions counts the extensions of a list; ok is false when it breaks the grammar. Empty elements are none (1#extension,
+// RFC 9110 §5.6.1.2).
+func countExtensions(s []byte) (n int, ok bool) {
 	for {
-		var ok bool
+		for s = trimOWS(s); len(s) > 0 && s[0] == ','; {
+			s = trimOWS(s[1:])
+		}
+		if len(s) == 0 {
+			return n, true
+		}
 		if s, ok = skipToken(s); !ok {
-			return false
+			return 0, false
 		}
 		for len(s) > 0 && s[0] == ';' {
 			if s, ok = skipParam(trimOWS(s[1:])); !ok {
-				return false
+				return 0, false
 			}
 		}
-		if len(s) == 0 {
-			return true
+		if len(s) > 0 && s[0] != ',' {
+			return 0, false
 		}
-		if s[0] != ',' {
-			return false
-		}
-		s = trimOWS(s[1:])
+		n++
 	}
 }
 

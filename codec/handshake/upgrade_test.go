@@ -126,8 +126,8 @@ func TestSubprotocolListAndChoice(t *testing.T) {
 		{head(name + many + ",q"), BadSubprotocol, 0},
 		{head(name), BadSubprotocol, 0},
 		{head(name + ","), BadSubprotocol, 0},
-		{head(name + "a,,b"), BadSubprotocol, 0},
-		{head(name + "a,"), BadSubprotocol, 0},
+		{head(name + "a,,centrifuge-json"), Done, JSON}, // RFC 9110 §5.6.1.2: empty elements count for nothing
+		{head(name + "a,"), Done, NoSubprotocol},
 		{head(name + "a, a"), BadSubprotocol, 0},
 		{head(name+"a", "+"+name+"a"), BadSubprotocol, 0},
 		{head(name + "a b"), BadSubprotocol, 0},
@@ -160,8 +160,9 @@ func TestExtensionGrammar(t *testing.T) {
 		{"permessage-deflate; nonsense=99", Done}, // to be declined, not refused: RFC 7692 §7.1
 		{"", BadExtensions},
 		{",", BadExtensions},
-		{"a,", BadExtensions},
-		{"a,,b", BadExtensions},
+		{" , ,", BadExtensions},
+		{"a,", Done}, // RFC 9110 §5.6.1.2: empty elements count for nothing
+		{",a, ,b;c", Done},
 		{"a;", BadExtensions},
 		{";a", BadExtensions},
 		{"a; =b", BadExtensions},

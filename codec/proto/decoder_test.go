@@ -59,6 +59,8 @@ var badFrames = []struct {
 	{"data is 10,000 objects deep and cut", JSON, `{"publish":{"data":` + strings.Repeat(`{"a":`, 10_000), ErrDepth},
 	{"filter is 1,000 deep", JSON, `{"subscribe":{"tf":` + strings.Repeat(`{"nodes":[`, 1000), ErrDepth},
 	{"too many headers", JSON, `{"connect":{"headers":{"a":"b"` + strings.Repeat(`,"a":"b"`, 4096) + `}}}`, ErrTooManyParts},
+	{"too many filters", JSON, `{"subscribe":{"tf":{}` + strings.Repeat(`,"tf":{}`, 4096) + `}}`, ErrTooManyParts}, // one counts, each allocates
+	{"too many positions", JSON, `{"history":{"since":{}` + strings.Repeat(`,"since":{}`, 4096) + `}}`, ErrTooManyParts},
 	{"too many filter nodes", JSON, `{"subscribe":{"tf":{"nodes":[{}` + strings.Repeat(`,{}`, 4096) + `]}}}`, ErrTooManyParts},
 	{"message over the limit", JSON, `{"unknown":"` + strings.Repeat("x", limit) + `"}`, ErrMessageTooLarge},
 

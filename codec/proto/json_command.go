@@ -126,7 +126,9 @@ func (r *jsonReader) subscribeRequest(m *SubscribeRequest) {
 		case "delta":
 			m.Delta = r.str()
 		case "tf":
-			m.Tf = object(r, new(FilterNode), (*jsonReader).filterNode)
+			if r.part() {
+				m.Tf = object(r, new(FilterNode), (*jsonReader).filterNode)
+			}
 		case "flag":
 			m.Flag = r.int64()
 		case "type":
@@ -180,7 +182,9 @@ func (r *jsonReader) historyRequest(m *HistoryRequest) {
 		case "limit":
 			m.Limit = r.int32()
 		case "since":
-			m.Since = object(r, new(StreamPosition), (*jsonReader).streamPosition)
+			if r.part() {
+				m.Since = object(r, new(StreamPosition), (*jsonReader).streamPosition)
+			}
 		case "reverse":
 			m.Reverse = r.boolean()
 		default:

@@ -22,7 +22,7 @@ func (e Encoding) String() string {
 type Limits struct {
 	MessageBytesMax int // bytes of one message without its framing; 0 = only the frame itself is the bound
 	DepthMax        int // messages inside messages, the outer one counted; 0 = 64
-	PartsMax        int // map entries, list elements and filter nodes of one command, each of which allocates; 0 = 4,096
+	PartsMax        int // map entries, list elements, filter nodes and positions of one command, each of which allocates; 0 = 4,096
 }
 
 const (

@@ -156,6 +156,7 @@ func (r *wireReader) subscribeRequest(m *SubscribeRequest) {
 		case 13<<3 | wireBytes:
 			if m.Tf == nil {
 				m.Tf = new(FilterNode)
+				r.part()
 			}
 			embedded(r, m.Tf, nil, (*wireReader).filterNode)
 		case 14<<3 | wireVarint:

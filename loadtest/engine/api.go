@@ -80,23 +80,34 @@ func (a *api) Open(slot uint32) {
 func (a *api) Data(slot uint32, p []byte) {
 	a.in = append(a.in, p...)
 	for len(a.in) > 0 {
-		r, n, err := parseAnswer(a.in)
+		outcome, whole, err := a.take()
 		if err != nil {
 			a.fail(err)
 			a.e.l.Close(slot, loop.ReasonProtocol)
 			return
 		}
-		if n == 0 {
+		if !whole {
 			return
 		}
-		a.in = append(a.in[:0], a.in[n:]...)
 		if a.asked == 0 {
 			a.e.l.Close(slot, loop.ReasonProtocol)
 			return
 		}
 		a.asked--
-		a.answered(r.err())
+		a.answered(outcome)
 	}
+}
+
+// take takes the first answer off what has come; whole is false when it is not all there. outcome is what the answer means, err
+// that it is none.
+func (a *api) take() (outcome error, whole bool, err error) {
+	r, n, err := parseAnswer(a.in)
+	if err != nil || n == 0 {
+		return nil, false, err
+	}
+	outcome = r.err() // before its bytes are overwritten by those of the next answer
+	a.in = append(a.in[:0], a.in[n:]...)
+	return outcome, true, nil
 }
 
 // EOF ends the connection as the server did.

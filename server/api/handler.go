@@ -163,6 +163,8 @@ func transportStatus(e *channel.Error) int {
 		return http.StatusNotFound
 	case channel.ErrBadRequest:
 		return http.StatusBadRequest
+	case channel.ErrConcurrentPagination:
+		return http.StatusConflict
 	case channel.ErrUnrecoverablePosition:
 		return http.StatusRequestedRangeNotSatisfiable
 	case channel.ErrTooManyRequests:

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -26,6 +27,9 @@ type fake struct {
 
 func (f *fake) Publish(_ context.Context, name string, pub *channel.Publication) (channel.Position, *channel.Error) {
 	f.published = append(f.published, name+"="+string(pub.Data))
+	if pub.Offset != 0 {
+		panic("the publication carries the position it got in another channel")
+	}
 	pub.Offset = 99 // a broker writes here
 	if f.err != nil && strings.HasPrefix(name, "bad") {
 		return channel.Position{}, f.err
@@ -129,10 +133,34 @@ func TestEveryMethodAsksTheService(t *testing.T) {
 	}
 }
 
+func TestPatternsOfChannelsAreGlobs(t *testing.T) {
+	for _, c := range []struct{ pattern, matches, misses string }{
+		{"chat:*", "chat:a/b", "news:a"}, // unlike a path's, a channel's * passes over slashes
+		{"*/b", "chat:a/b", "chat:a/c"},
+		{"chat:?x", "chat:/x", "chat:x"},
+		{"chat:[a-c]", "chat:b", "chat:d"},
+		{"chat:[!a-c]", "chat:d", "chat:b"},
+		{`chat:\*`, "chat:*", "chat:a"},
+		{`chat:\{a}`, "chat:{a}", "chat:a"},
+	} {
+		match, err := compilePattern(c.pattern)
+		if err != nil || !match(c.matches) || match(c.misses) {
+			t.Errorf("%s: error %v, or it does not match %q alone of it and %q", c.pattern, err, c.matches, c.misses)
+		}
+	}
+	r := newRig(t, nil)
+	for _, pattern := range []string{"chat:[a", `chat:{a,b}`, `chat:\`} {
+		body, _ := json.Marshal(map[string]string{"pattern": pattern})
+		if w := r.post("/channels", string(body)); !strings.Contains(w.Body.String(), `"code":107`) {
+			t.Errorf("pattern %s: answered %s, want error 107", pattern, w.Body)
+		}
+	}
+}
+
 func TestErrorsOfTheServiceBecomeAnswers(t *testing.T) {
 	for code, status := range map[channel.ErrorCode]int{
 		channel.ErrInternal: 500, channel.ErrUnknownChannel: 404, channel.ErrMethodNotFound: 404, channel.ErrBadRequest: 400,
-		channel.ErrNotAvailable: 404, channel.ErrTooManyRequests: 429, channel.ErrUnrecoverablePosition: 416, channel.ErrPermissionDenied: 500,
+		channel.ErrNotAvailable: 404, channel.ErrTooManyRequests: 429, channel.ErrUnrecoverablePosition: 416, channel.ErrConcurrentPagination: 409, channel.ErrPermissionDenied: 500,
 	} {
 		r := newRig(t, nil)
 		r.s.err = code.Err()

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"path"
 
 	"shoal/codec/proto"
 	"shoal/server/channel"
@@ -73,7 +72,8 @@ func broadcast(ctx context.Context, s Service, params []byte) (any, *channel.Err
 	if len(req.Channels) == 0 {
 		return nil, badRequest("channels is required")
 	}
-	if _, e := req.publication(); e != nil {
+	pub, e := req.publication() // checked once, however many channels there are
+	if e != nil {
 		return nil, e
 	}
 	responses := make([]reply, len(req.Channels))
@@ -82,8 +82,8 @@ func broadcast(ctx context.Context, s Service, params []byte) (any, *channel.Err
 			responses[i] = envelope(nil, badRequest("a channel name is empty"))
 			continue
 		}
-		pub, _ := req.publication() // one each: the broker gives every one its position
-		result, e := publishTo(ctx, s, name, pub)
+		each := *pub // a copy: the broker gives every one its position
+		result, e := publishTo(ctx, s, name, &each)
 		responses[i] = envelope(result, e)
 	}
 	return map[string]any{"responses": responses}, nil
@@ -98,10 +98,10 @@ func channels(ctx context.Context, s Service, params []byte) (any, *channel.Erro
 	}
 	match := func(string) bool { return true }
 	if req.Pattern != "" {
-		if _, err := path.Match(req.Pattern, ""); err != nil {
+		var err error
+		if match, err = compilePattern(req.Pattern); err != nil {
 			return nil, badRequest("pattern %q: %v", req.Pattern, err)
 		}
-		match = func(name string) bool { ok, _ := path.Match(req.Pattern, name); return ok }
 	}
 	counts, e := s.Channels(ctx, match)
 	if e != nil {

@@ -50,7 +50,7 @@ type Client struct {
 	Insecure                         bool              `key:"insecure" doc:"No tokens, and every channel may be subscribed and published to. For development only."`
 	AllowAnonymousConnect            bool              `key:"allow_anonymous_connect_without_token" doc:"A client without a token connects as the anonymous user (empty user id)."`
 	DisallowAnonymousConnectionToken bool              `key:"disallow_anonymous_connection_tokens" doc:"Refuses connection tokens whose user (sub) is empty."`
-	AllowedOrigins                   []string          `key:"allowed_origins" doc:"Browser origins that may connect, scheme://host[:port]; in it * matches any characters, ? matches one; empty = only the host the page itself came from."`
+	AllowedOrigins                   []string          `key:"allowed_origins" doc:"Browser origins that may connect, scheme://host[:port]; in it * matches any characters, ? matches one, and other pattern characters are refused; * alone = every page; empty = only the host the page itself came from."`
 	Token                            Token             `key:"token"`
 	SubscriptionToken                SubscriptionToken `key:"subscription_token"`
 	PingInterval                     time.Duration     `key:"ping_interval" doc:"Time between pings to a silent client; the first one comes at a random point of the second half. Longer than client.pong_timeout."`

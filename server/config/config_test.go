@@ -52,6 +52,13 @@ func TestValidateRefuses(t *testing.T) {
 		{"http_api.key", func(c *Config) { c.HTTPAPI.Key = "k\n" }},
 		{"http_api.handler_prefix", func(c *Config) { c.HTTPAPI.HandlerPrefix = "api" }},
 		{"http_api.handler_prefix", func(c *Config) { c.HTTPAPI.HandlerPrefix = c.WebSocket.HandlerPrefix + "/" }},
+		{"http_api.handler_prefix", func(c *Config) { c.Dev, c.HTTPAPI.HandlerPrefix = true, "/" }},
+		{"prometheus.handler_prefix", func(c *Config) {
+			c.Debug.Enabled, c.Prometheus = true, Endpoint{Enabled: true, HandlerPrefix: "/debug/vars"}
+		}},
+		{"health.handler_prefix", func(c *Config) { c.Health = Endpoint{Enabled: true, HandlerPrefix: "/{x"} }},
+		{"health.handler_prefix", func(c *Config) { c.Health = Endpoint{Enabled: true, HandlerPrefix: "/a//b"} }},
+		{"websocket.handler_prefix", func(c *Config) { c.WebSocket.HandlerPrefix = "/a/../b" }},
 		{"client.ping_interval", func(c *Config) { c.Client.PingInterval = -1 }},
 		{"client.pong_timeout", func(c *Config) { c.Client.PongTimeout = c.Client.PingInterval }},
 		{"client.stale_close_delay", func(c *Config) { c.Client.StaleCloseDelay = 0 }},
@@ -59,7 +66,9 @@ func TestValidateRefuses(t *testing.T) {
 		{"client.queue_max_size", func(c *Config) { c.Client.QueueMaxSize = 0 }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"example.com"} }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"https://example.com/"} }},
-		{"client.subscription_token.enabled", func(c *Config) { c.Client.SubscriptionToken.Enabled = true }},
+		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"*", "https://{a,b}.example.com"} }},
+		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"https://example.com:99999"} }},
+		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{""} }},
 		{"client.token.hmac_previous_secret_key", func(c *Config) { c.Client.Token.HMACPreviousSecretKey = "old" }},
 		{"channel.max_length", func(c *Config) { c.Channel.MaxLength = 0 }},
 		{"channel.namespace_boundary", func(c *Config) { c.Channel.NamespaceBoundary = "\t" }},
@@ -120,11 +129,16 @@ func TestPrintLoadsAgainAndHidesSecrets(t *testing.T) {
 	if strings.Contains(out.String(), "secret-for-this-test") {
 		t.Errorf("a secret is printed:\n%s", out.String())
 	}
-	again, warnings, err := load(t, LoadOptions{File: write(t, "printed.yaml", out.String())})
+	_, _, err = load(t, LoadOptions{File: write(t, "masked.yaml", out.String())})
+	if err == nil || !strings.Contains(err.Error(), "http_api.key") || !strings.Contains(err.Error(), "client.token.hmac_secret_key") {
+		t.Errorf("*** was taken for a secret: %v", err)
+	}
+	restored := strings.ReplaceAll(out.String(), `"`+masked+`"`, `"put back"`)
+	again, warnings, err := load(t, LoadOptions{File: write(t, "printed.yaml", restored)})
 	if err != nil || len(warnings) != 0 {
 		t.Fatalf("what was printed does not load: %v %q\n%s", err, warnings, out.String())
 	}
-	cfg.HTTPAPI.Key, cfg.Client.Token.HMACSecretKey = masked, masked
+	cfg.HTTPAPI.Key, cfg.Client.Token.HMACSecretKey = "put back", "put back"
 	if cfg.TCP.UserTimeout != 0 || !reflect.DeepEqual(normal(cfg), normal(again)) {
 		t.Errorf("printed and loaded again:\ngot  %+v\nwant %+v", again, cfg)
 	}
@@ -146,8 +160,8 @@ func normal(c Config) Config {
 
 func TestZeroMeaningsAreApplied(t *testing.T) {
 	c := Default()
-	if got, want := c.TCP.UserTimeoutEffective(), 345*time.Second; got != want {
-		t.Errorf("user timeout %v, want idle + interval × count = %v", got, want)
+	if got, want := c.TCP.KeepAliveTotal(), 345*time.Second; got != want {
+		t.Errorf("keepalive gives up after %v, want idle + interval × count = %v", got, want)
 	}
 	if got, want := c.WebSocket.InflatedLimit(), 655360; got != want {
 		t.Errorf("inflated limit %d, want ten times the message limit = %d", got, want)

@@ -88,11 +88,3 @@ func (w WebSocket) InflatedLimit() int {
 	}
 	return 10 * w.MessageSizeLimit
 }
-
-// UserTimeoutEffective is TCP_USER_TIMEOUT with its zero meaning applied; 0 when keepalive is off and nothing was set.
-func (t TCP) UserTimeoutEffective() time.Duration {
-	if t.UserTimeout != 0 || t.KeepAliveIdle == 0 {
-		return t.UserTimeout
-	}
-	return t.KeepAliveTotal()
-}

@@ -10,7 +10,7 @@
 // documentation and whether a value may be shown. Flags, environment names, Print, the unknown-key check and the
 // suggestions are all derived from it (schema.go).
 //
-// The package imports no other floor: it holds plain data, and server/program.go translates a section into the Config of
-// the floor that acts on it. It reads the environment and files, knows no clock and starts no goroutine. A Config is a
+// The package holds plain data, and server/program.go translates a section into the Config of the floor that acts on it.
+// Of the floors below it asks one thing: codec/handshake, whether it understands an entry of client.allowed_origins. It reads the environment and files, knows no clock and starts no goroutine. A Config is a
 // value: copy it freely, but its slices are shared and must not be written to after Load.
 package config

@@ -32,7 +32,7 @@ func (l *loader) envOptions(environ []string) env.Opt {
 			if i, ok := configSchema().byEnv[name]; ok {
 				return configSchema().fields[i].key, value
 			}
-			if name != envFile && !kubernetesName().MatchString(name) {
+			if name != envFile && !kubernetes(name, value) {
 				l.warn("environment", name, unknownEnvText(name))
 			}
 			return "", nil
@@ -40,9 +40,14 @@ func (l *loader) envOptions(environ []string) env.Opt {
 	}
 }
 
-// kubernetesName matches what Kubernetes adds to every pod for a Service whose name begins with "shoal".
+// kubernetes says whether a variable is one that Kubernetes adds to every pod for a Service whose name begins with "shoal".
+func kubernetes(name, value string) bool {
+	return kubernetesName().MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
+}
+
+// kubernetesName matches those that are told by their names; SHOAL_PORT=tcp://10.0.0.1:80 is not: SHOAL_GRPC_API_PORT=10000 looks alike.
 var kubernetesName = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+	return regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 })
 
 // unknownEnvText is the warning for a variable that is no key.

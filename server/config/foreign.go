@@ -75,11 +75,27 @@ func nearestKey(key string, inNamespace bool) string {
 	if best != "" {
 		return best
 	}
+	return sameName(s, key)
+}
+
+// sameName finds the key whose last part is that of key, or begins so. A name that several sections have, such as enabled, says nothing.
+func sameName(s *schema, key string) string {
 	_, last := cutLast(strings.ToLower(key))
+	same, begins, count := "", "", 0
 	for _, f := range s.fields {
-		if _, name := cutLast(f.key); name == last || len(last) > 3 && strings.HasPrefix(name, last) {
-			return f.key
+		switch _, name := cutLast(f.key); {
+		case name == last:
+			same = f.key
+			count++
+		case begins == "" && len(last) > 3 && strings.HasPrefix(name, last):
+			begins = f.key
 		}
+	}
+	switch count {
+	case 0:
+		return begins
+	case 1:
+		return same
 	}
 	return ""
 }

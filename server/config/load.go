@@ -23,7 +23,7 @@ type LoadOptions struct {
 
 // Warning is one thing in the configuration that has no effect or deserves a look. It never stops the server.
 type Warning struct {
-	Source string // file name, "environment" or "flags"
+	Source string // file name, "environment", "flags", or "configuration" for what they add up to
 	Key    string // as it stands in the source
 	Text   string // the whole line for a person, without source
 }
@@ -188,14 +188,22 @@ func (l *loader) setNamespaces(source string, f field, dst *[]Namespace, raw any
 	*dst = list
 }
 
-// degrade replaces a value that Centrifugo knows and Shoal cannot serve yet by the one it can, with a warning.
+// degrade deals with values that Centrifugo knows and Shoal cannot serve yet, with a warning: it takes the one it can serve, or
+// leaves the feature without effect where that allows less.
 func (l *loader) degrade() {
 	if l.cfg.Engine.Type != "" && l.cfg.Engine.Type != "memory" {
-		l.warn("engine", "engine.type", fmt.Sprintf("engine.type = %q is not supported yet; "+
+		l.warn(joint, "engine.type", fmt.Sprintf("engine.type = %q is not supported yet; "+
 			"the memory engine is used: one node, nothing survives a restart", shorten(l.cfg.Engine.Type)))
 	}
 	l.cfg.Engine.Type = "memory"
+	if t := l.cfg.Client.SubscriptionToken; t.Enabled && t.HMACSecretKey == "" { // as with keys of other kinds in client.token
+		l.warn(joint, "client.subscription_token.enabled", "client.subscription_token.enabled is on and there is no key to verify "+
+			"subscription tokens with: all are refused; set client.subscription_token.hmac_secret_key, or switch it off to use client.token")
+	}
 }
+
+// joint is the source of a warning that comes from several of them together.
+const joint = "configuration"
 
 func (l *loader) warn(source, key, text string) {
 	if len(l.warnings) >= warningsMax {

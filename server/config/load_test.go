@@ -152,6 +152,10 @@ func TestUnknownKeysAreNamedOnceWithASuggestion(t *testing.T) {
 		{"client:\n  ping_intervall: 1s\n", "unknown key client.ping_intervall, did you mean client.ping_interval?"},
 		{"Client:\n  ping_interval: 20s\n", "unknown key Client.ping_interval, did you mean client.ping_interval?"},
 		{"ping_interval: 20s\n", "unknown key ping_interval, did you mean client.ping_interval?"},
+		{"opensearch:\n  enabled: true\n", "unknown key opensearch.enabled: it has no effect; shoal help config lists the keys"},
+		{"dev:\n  enabled: false\n", "dev.enabled is not supported yet and has no effect: Shoal's development profile is the single key dev"},
+		{"client:\n  subscription_token:\n    enabled: true\n", "client.subscription_token.enabled is on and there is no key to verify " +
+			"subscription tokens with: all are refused; set client.subscription_token.hmac_secret_key, or switch it off to use client.token"},
 		{"zzzzzz: 1\n", "unknown key zzzzzz: it has no effect; shoal help config lists the keys"},
 		{"channel:\n  namespaces:\n    - name: ab\n      allow_subscribe: true\n",
 			"unknown key channel.namespaces[ab].allow_subscribe, did you mean allow_subscribe_for_client?"},
@@ -170,9 +174,11 @@ func TestUnknownKeysAreNamedOnceWithASuggestion(t *testing.T) {
 func TestUnknownVariablesAreNamedButNotThoseOfKubernetes(t *testing.T) {
 	_, warnings, err := load(t, LoadOptions{Environ: []string{
 		"SHOAL_CONFIG=x.yaml", "SHOAL_SERVICE_HOST=10.0.0.1", "SHOAL_PORT=tcp://10.0.0.1:80", "SHOAL_PORT_80_TCP_ADDR=10.0.0.1",
+		"SHOAL_SERVICE_PORT_HTTP=80", "SHOAL_WEB_PORT=tcp://10.0.0.2:80", "SHOAL_PORT_80_TCP_PORT=80", "SHOAL_GRPC_API_PORT=10000",
 		"SHOAL_CLIENT_PING_INTERVALL=1s", "SHOAL_ADMIN_PASSWORD=p", "SHOAL_QQQQQQ=1", "SHOAL_CLIENT_INSECURE=",
 	}})
 	want := []string{
+		"SHOAL_GRPC_API_PORT is not supported yet and has no effect",
 		"unknown variable SHOAL_CLIENT_PING_INTERVALL, did you mean SHOAL_CLIENT_PING_INTERVAL?",
 		"SHOAL_ADMIN_PASSWORD is not supported yet and has no effect",
 		"unknown variable SHOAL_QQQQQQ: it has no effect; shoal help config lists the names",

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Print writes the configuration as a YAML file that loads again. Secrets that are set appear as "***".
+// Print writes the configuration as a YAML file. Secrets that are set appear as "***"; Load refuses them until they are put back.
 func (c Config) Print(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	printFields(out, configSchema(), reflect.ValueOf(c), "")

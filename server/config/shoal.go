@@ -63,7 +63,7 @@ type Shutdown struct {
 
 // Log configures the program's log.
 type Log struct {
-	Level  string `key:"level" doc:"none, trace, debug, info, warn or error."`
+	Level  string `key:"level" doc:"none, fatal (as good as none: what is fatal is said on standard error), error, warn, info, debug or trace."`
 	Format string `key:"format" doc:"text or json."`
 	File   string `key:"file" doc:"File to append to; empty = standard error."`
 }

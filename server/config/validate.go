@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"shoal/codec/handshake"
 )
 
 // Validate checks every value and every coupling between values. The error joins a *ValueError for each fault, so that one
@@ -117,24 +120,25 @@ func (v *validator) client(c Client) {
 	v.between("client.queue_max_size", c.QueueMaxSize, 1024, sizeMax)
 	v.between("client.connection_limit", c.ConnectionLimit, 0, 1<<31-1)
 	for _, origin := range c.AllowedOrigins {
-		pattern := strings.ContainsAny(origin, "*?")
-		if !pattern && origin != "null" && origin != "file://" && !originForm().MatchString(origin) {
-			v.refuse("client.allowed_origins", strconv.Quote(shorten(origin))+" is not an origin",
-				"write scheme://host[:port] without a path, such as https://example.com")
-		}
-	}
-	if c.SubscriptionToken.Enabled && c.SubscriptionToken.HMACSecretKey == "" {
-		v.refuse("client.subscription_token.enabled", "there is no key to verify subscription tokens with",
-			"set client.subscription_token.hmac_secret_key, or switch it off to use client.token")
+		v.origin(origin)
 	}
 	v.rotation("client.token", c.Token)
 	v.rotation("client.subscription_token", c.SubscriptionToken.Token)
 }
 
-// originForm is an origin as RFC 6454 §6.2 serializes it.
-var originForm = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s@]+$`)
-})
+// origin refuses an entry that the handshake would not understand, by its own rules. It is an error and not a warning: an entry left
+// out shuts a page's clients out, and a guess at what it means could let others in.
+func (v *validator) origin(entry string) {
+	_, err := handshake.NewOrigins([]string{entry})
+	if err == nil {
+		return
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	why, change, _ := strings.Cut(err.Error(), "; ")
+	v.refuse("client.allowed_origins", strconv.Quote(shorten(entry))+": "+why, change)
+}
 
 func (v *validator) rotation(section string, t Token) {
 	if t.HMACPreviousSecretKey != "" && t.HMACSecretKey == "" {
@@ -203,25 +207,32 @@ func (v *validator) transport(c Config) {
 	v.paths(c)
 }
 
-// paths refuses paths that are none, and two endpoints on one path.
+// paths refuses paths that are none, and two endpoints on one path: an http.ServeMux panics at either.
 func (v *validator) paths(c Config) {
 	owner := map[string]string{}
-	claim := func(key, path string, on bool) {
+	claim := func(key, p string, on bool) {
 		if !on {
 			return
 		}
-		if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, " ?#\r\n\t") {
-			v.refuse(key, "not a path", "write one that begins with /, without ? and #")
+		bare := strings.TrimRight(p, "/")
+		if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, " ?#{}\r\n\t") || path.Clean("/"+bare) != "/"+strings.TrimPrefix(bare, "/") {
+			v.refuse(key, "not a path", "write one that begins with /, without ?, #, braces, double slashes and dots that stand alone")
 			return
 		}
-		if other, taken := owner[strings.TrimRight(path, "/")]; taken {
+		if other, taken := owner[bare]; taken {
 			v.refuse(key, "the path "+other+" has already", "give one of them another path")
 		}
-		owner[strings.TrimRight(path, "/")] = key
+		owner[bare] = key
 	}
 	claim("websocket.handler_prefix", c.WebSocket.HandlerPrefix, !c.WebSocket.Disabled)
-	claim("http_api.handler_prefix", c.HTTPAPI.HandlerPrefix, !c.HTTPAPI.Disabled)
 	claim("echo.path", c.Echo.Path, c.Echo.Path != "")
+	if c.Dev {
+		owner[""] = "the demo page" // only for what is no upgrade: a WebSocket endpoint may be there too
+	}
+	if c.Debug.Enabled {
+		owner["/debug/vars"] = "debug.enabled"
+	}
+	claim("http_api.handler_prefix", c.HTTPAPI.HandlerPrefix, !c.HTTPAPI.Disabled)
 	claim("prometheus.handler_prefix", c.Prometheus.HandlerPrefix, c.Prometheus.Enabled)
 	claim("health.handler_prefix", c.Health.HandlerPrefix, c.Health.Enabled)
 	claim("debug.handler_prefix", c.Debug.HandlerPrefix, c.Debug.Enabled)

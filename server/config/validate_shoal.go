@@ -88,9 +88,9 @@ func (v *validator) rest(c Config) {
 		v.refuse("gc.percent", "without a collector and without a limit memory only grows", "set gc.memory_limit")
 	}
 	switch c.Log.Level {
-	case "none", "trace", "debug", "info", "warn", "error":
+	case "none", "trace", "debug", "info", "warn", "error", "fatal":
 	default:
-		v.refuse("log.level", "no such level", "write none, trace, debug, info, warn or error")
+		v.refuse("log.level", "no such level", "write none, fatal, error, warn, info, debug or trace")
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		v.refuse("log.format", "no such format", "write text or json")

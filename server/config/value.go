@@ -27,6 +27,9 @@ const masked = "***"
 
 // setValue parses raw, as a parser or the environment gave it, into dst. It fails with a *ValueError.
 func setValue(f field, raw any, dst reflect.Value) error {
+	if f.secret && raw == masked { // it would be a secret that everybody knows
+		return f.wrong(raw, "this is what Print puts in place of a secret", "write the secret itself")
+	}
 	var err error
 	switch p := dst.Addr().Interface().(type) {
 	case *time.Duration:

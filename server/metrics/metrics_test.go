@@ -32,7 +32,6 @@ func full() Sources {
 				APIRequests: []Labeled{{"publish", 9}}, APIErrors: []Labeled{{"107", 1}},
 			}
 		},
-		Worker: func() WorkerSnapshot { return WorkerSnapshot{Workers: 1} },
 		Memory: func() MemorySnapshot { return MemorySnapshot{SharedBytes: 99} },
 	}
 }
@@ -121,7 +120,7 @@ func TestMissingSourcesLeaveTheirMetricsOut(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
-	for _, absent := range []string{"shoal_conns", "websocket_", "shoal_workers"} {
+	for _, absent := range []string{"shoal_conns", "websocket_", "shoal_buffers"} {
 		if strings.Contains(text, absent) {
 			t.Errorf("%q appears without a source", absent)
 		}

@@ -60,12 +60,6 @@ type NodeSnapshot struct {
 	HandedOver    uint64    // requests that left a loop for the HTTP server
 }
 
-// WorkerSnapshot is the state of the worker pool.
-type WorkerSnapshot struct {
-	Workers, Running, Queued         int
-	Submitted, Done, Refused, Panics uint64
-}
-
 // MemorySnapshot is what the pools hold now.
 type MemorySnapshot struct {
 	Buffers, BufferBytes int64 // borrowed
@@ -80,7 +74,6 @@ type Sources struct {
 	Loop      func() LoopSnapshot
 	WebSocket func() WebSocketSnapshot
 	Node      func() NodeSnapshot
-	Worker    func() WorkerSnapshot
 	Memory    func() MemorySnapshot
 }
 
@@ -90,14 +83,13 @@ type snapshot struct {
 	loop      *LoopSnapshot
 	webSocket *WebSocketSnapshot
 	node      *NodeSnapshot
-	worker    *WorkerSnapshot
 	memory    *MemorySnapshot
 }
 
 func (s *Sources) take() snapshot {
 	return snapshot{
 		version: s.Version, loop: call(s.Loop), webSocket: call(s.WebSocket), node: call(s.Node),
-		worker: call(s.Worker), memory: call(s.Memory),
+		memory: call(s.Memory),
 	}
 }
 

@@ -147,18 +147,9 @@ func apiFamilies() []family {
 }
 
 func resourceFamilies() []family {
-	work := func(s *snapshot) *WorkerSnapshot { return s.worker }
 	memory := func(s *snapshot) *MemorySnapshot { return s.memory }
 	return []family{
 		{"shoal_build_info", gauge, "version", "Always 1; the label tells the version.", func(s *snapshot, emit emit) { emit(s.version, 1) }},
-		one("shoal_workers", gauge, "Goroutines of the worker pool.", work, func(w *WorkerSnapshot) float64 { return float64(w.Workers) }),
-		one("shoal_worker_jobs_running", gauge, "Jobs being run.", work, func(w *WorkerSnapshot) float64 { return float64(w.Running) }),
-		one("shoal_worker_jobs_queued", gauge, "Jobs waiting.", work, func(w *WorkerSnapshot) float64 { return float64(w.Queued) }),
-		one("shoal_worker_jobs_submitted_total", counter, "Jobs accepted.", work, func(w *WorkerSnapshot) float64 { return float64(w.Submitted) }),
-		one("shoal_worker_jobs_done_total", counter, "Jobs that ended.", work, func(w *WorkerSnapshot) float64 { return float64(w.Done) }),
-		one("shoal_worker_jobs_refused_total", counter, "Jobs a full queue refused.", work,
-			func(w *WorkerSnapshot) float64 { return float64(w.Refused) }),
-		one("shoal_worker_panics_total", counter, "Jobs that panicked. Each is a bug.", work, func(w *WorkerSnapshot) float64 { return float64(w.Panics) }),
 		one("shoal_buffers_borrowed", gauge, "Byte buffers in use.", memory, func(m *MemorySnapshot) float64 { return float64(m.Buffers) }),
 		one("shoal_buffers_borrowed_bytes", gauge, "Bytes of the buffers in use.", memory, func(m *MemorySnapshot) float64 { return float64(m.BufferBytes) }),
 		one("shoal_shared_bytes", gauge, "Encoded messages somebody still has to be sent.", memory,
