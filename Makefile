@@ -10,7 +10,8 @@ FUZZTIME ?= 30s
 SEEDS    ?= 1000
 SEED     ?=
 CONNS    ?= 15000
-PORT     ?= 8100
+PORT     ?= $(shell echo $$((20000 + RANDOM % 10000)))
+PORT     := $(PORT)# one number for all recipes
 BENCH    ?= .
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)

@@ -5,129 +5,88 @@
 //	shoal help       what each can do; "help config" lists every configuration key, "help metrics" every metric
 //	shoal version
 //
-// The files of this package only read the command line, the signals and the process-wide settings; server.Program is the
-// server, loadtest.Main the load test.
+// This file knows the process: arguments, streams, signals and exit code. server/command reads the command line,
+// server.Program is the server, loadtest.Run the load test.
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"runtime/debug"
+	"os/signal"
+	"syscall"
+	"time"
 
-	"github.com/alecthomas/kong"
+	"shoal/server/command"
 )
 
 // version is set by the Makefile: -ldflags "-X main.version=…".
 var version string
 
-// Exit codes.
-const (
-	exitOK       = 0
-	exitFailed   = 1 // it started and failed, or could not start
-	exitUsage    = 2 // the command line or the configuration is wrong; nothing was started
-	exitTwice    = 3 // a second signal did not wait for the graceful end
-	exitUnstated = -1
-)
-
-// streams are where a command writes: results to out, everything meant for the operator to err.
-type streams struct{ out, err io.Writer }
-
-// commands is the command line.
-type commands struct {
-	Serve    serveCommand    `cmd:"" help:"Run the push server."`
-	Loadtest loadtestCommand `cmd:"" help:"Hold connections against a server, send messages and verify that all arrive."`
-	Version  versionCommand  `cmd:"" help:"Print the version."`
-	Help     helpCommand     `cmd:"" help:"Explain a command, or list configuration keys or metrics."`
-}
-
-// usageError is a mistake in the command line or the configuration.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-// main is the only place that knows the process: its arguments, streams, signals and exit code.
 func main() {
 	end := newEnding(os.Stderr, os.Exit)
-	code := run(end.context(), os.Args[1:], streams{os.Stdout, os.Stderr})
+	code := command.Run(end.context(), os.Args[1:], command.Process{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Clock: time.Now, Version: version,
+	})
 	end.stop()
 	os.Exit(code)
 }
 
-// run carries out one command line and returns the exit code. ctx ends when the process should.
-func run(ctx context.Context, args []string, to streams) int {
-	exited := exitUnstated
-	cli := &commands{}
-	cli.Serve.Plugins = kong.Plugins{cli.Serve.keys.define()}
-	parser, err := kong.New(cli,
-		kong.Name("shoal"),
-		kong.Description("Holds client connections on event loops and pushes to them."),
-		kong.Writers(to.out, to.err),
-		kong.Exit(func(code int) { exited = code }), // --help: Parse goes on and fails, which is ignored below
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(to),
-	)
-	if err != nil {
-		panic(fmt.Sprintf("shoal: the command line is defined wrongly: %v", err)) // our bug
-	}
-	line, err := parser.Parse(args)
-	if exited != exitUnstated {
-		return exited
-	}
-	if err != nil {
-		fmt.Fprintf(to.err, "shoal: %v; «shoal help» shows the commands and their flags\n", err)
-		return exitUsage
-	}
-	return report(line.Run(), to)
+// ending turns SIGINT and SIGTERM into the end of a context: the first asks for a graceful end, the second ends the process
+// at once.
+type ending struct {
+	now     func() time.Time
+	ctx     context.Context
+	cancel  context.CancelFunc
+	signals chan os.Signal
+	done    chan struct{}
 }
 
-// report prints the error of a command and chooses the exit code.
-func report(err error, to streams) int {
-	var usage usageError
-	switch {
-	case err == nil, errors.Is(err, context.Canceled):
-		return exitOK
-	case errors.As(err, &usage):
-		fmt.Fprintf(to.err, "shoal: %v\n", err)
-		return exitUsage
-	default:
-		fmt.Fprintf(to.err, "shoal: %v\n", err)
-		return exitFailed
-	}
+// newEnding listens to the process's signals. exit is called on the second one.
+func newEnding(w io.Writer, exit func(code int)) *ending {
+	e := makeEnding()
+	signal.Notify(e.signals, os.Interrupt, syscall.SIGTERM)
+	go e.watch(w, exit)
+	return e
 }
 
-type versionCommand struct{}
-
-// Run prints the version, the toolchain and the platform on one line.
-func (versionCommand) Run(to streams) error {
-	_, err := fmt.Fprintf(to.out, "shoal %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return err
+func makeEnding() *ending {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &ending{now: time.Now, ctx: ctx, cancel: cancel, signals: make(chan os.Signal, 2), done: make(chan struct{})}
 }
 
-// versionText is what the build said, or else the commit Go recorded.
-func versionText() string {
-	if version != "" {
-		return version
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	revision, dirty := "", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value[:min(len(s.Value), 12)]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "-dirty"
+func (e *ending) context() context.Context { return e.ctx }
+
+// sameRequest is how long a second signal counts as the first one come twice: timeout(1) and some supervisors signal the
+// process and then its whole group. No hand is that quick.
+const sameRequest = 200 * time.Millisecond
+
+func (e *ending) watch(w io.Writer, exit func(code int)) {
+	var asked time.Time
+	for {
+		select {
+		case <-e.done:
+			return
+		case s := <-e.signals:
+			if e.now().Sub(asked) < sameRequest {
+				continue
+			}
+			if e.ctx.Err() != nil {
+				fmt.Fprintf(w, "shoal: %v again: stopping at once\n", s)
+				exit(command.ExitTwice)
+				return
+			}
+			fmt.Fprintf(w, "shoal: %v: stopping gracefully; once more stops at once\n", s)
+			asked = e.now()
+			e.cancel()
 		}
 	}
-	if revision == "" {
-		return "devel"
-	}
-	return "devel-" + revision + dirty
+}
+
+// stop gives the signals back. Call it once.
+func (e *ending) stop() {
+	signal.Stop(e.signals)
+	close(e.done)
+	e.cancel()
 }

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -15,16 +15,16 @@ type helpCommand struct {
 }
 
 // Run prints the help of the topic.
-func (c helpCommand) Run(ctx context.Context, to streams) error {
+func (c helpCommand) Run(ctx context.Context, to Process) error {
 	switch c.Topic {
 	case "config":
-		return printKeys(to.out)
+		return printKeys(to.Out)
 	case "metrics":
-		return metrics.WriteNames(to.out)
+		return metrics.WriteNames(to.Out)
 	case "":
-		run(ctx, []string{"--help"}, to)
+		Run(ctx, []string{"--help"}, to)
 	default:
-		if run(ctx, []string{c.Topic, "--help"}, to) != exitOK {
+		if Run(ctx, []string{c.Topic, "--help"}, to) != ExitOK {
 			return usageError{fmt.Errorf("there is no help on %q; try config, metrics or a command", c.Topic)}
 		}
 	}

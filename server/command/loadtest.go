@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -70,32 +70,32 @@ func (c *loadtestCommand) config() loadtest.Config {
 }
 
 // Run carries out the load test and writes its report.
-func (c *loadtestCommand) Run(ctx context.Context, to streams) error {
+func (c *loadtestCommand) Run(ctx context.Context, to Process) error {
 	cfg := c.config()
 	if err := cfg.Validate(); err != nil {
 		return usageError{err}
 	}
 	var number [4]byte
 	_, _ = rand.Read(number[:]) // never fails: crypto/rand ends the process first
-	s := loadtest.Surroundings{Clock: time.Now, Run: binary.BigEndian.Uint32(number[:]), Version: versionText()}
+	s := loadtest.Surroundings{Clock: to.Clock, Run: binary.BigEndian.Uint32(number[:]), Version: to.versionText()}
 	if !c.Quiet {
-		s.Progress, s.Terminal = to.err, isTerminal(to.err)
+		s.Progress, s.Terminal = to.Err, isTerminal(to.Err)
 	}
 	if c.Hold {
-		s.Control = os.Stdin
+		s.Control = to.In
 	}
-	table := to.out
+	table := to.Out
 	if c.Events {
-		s.Events, table = to.out, to.err
+		s.Events, table = to.Out, to.Err
 	}
 	if c.JSON == "-" {
-		table = to.err
+		table = to.Err
 	}
 	report, err := loadtest.Run(ctx, cfg, s)
 	if report == nil {
 		return err
 	}
-	return errors.Join(err, report.WriteTable(table), c.writeJSON(report, to.out))
+	return errors.Join(err, report.WriteTable(table), c.writeJSON(report, to.Out))
 }
 
 // writeJSON writes the report where --json says.

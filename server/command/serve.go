@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"cmp"
@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -41,9 +40,9 @@ func (serveCommand) Help() string {
 }
 
 // Run loads the configuration and serves until ctx ends.
-func (c *serveCommand) Run(ctx context.Context, to streams) error {
+func (c *serveCommand) Run(ctx context.Context, to Process) error {
 	cfg, warnings, err := config.Load(config.LoadOptions{File: c.Config, Flags: c.keys.given()})
-	logger, closeLog, logErr := newLogger(cfg.Log, to.err)
+	logger, closeLog, logErr := newLogger(cfg.Log, to.Err)
 	if logErr != nil {
 		return usageError{logErr}
 	}
@@ -56,26 +55,26 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	}
 	switch {
 	case c.Print:
-		return cfg.Print(to.out)
+		return cfg.Print(to.Out)
 	case c.Check:
-		_, err := fmt.Fprintln(to.out, "the configuration is good")
+		_, err := fmt.Fprintln(to.Out, "the configuration is good")
 		return err
 	}
-	return serve(ctx, cfg, logger, to.err)
+	return serve(ctx, cfg, logger, to)
 }
 
 // serve runs a program to its end.
-func serve(ctx context.Context, cfg config.Config, logger *slog.Logger, w io.Writer) error {
+func serve(ctx context.Context, cfg config.Config, logger *slog.Logger, to Process) error {
 	setRuntime(&cfg)
 	warnOfHost(cfg, logger)
 	warnOfOpenDoors(cfg, logger)
 	program, err := server.New(cfg, server.Options{
-		Version: versionText(), Clock: time.Now, Logger: logger, Random: randomKey(), UID: rand.Text(),
+		Version: to.versionText(), Clock: to.Clock, Logger: logger, Random: randomKey(), UID: rand.Text(),
 	})
 	if err != nil {
 		return err
 	}
-	printNextSteps(w, cfg, program.Addr().String())
+	printNextSteps(to.Err, cfg, program.Addr().String())
 	runErr := program.Run(ctx)
 	if err := program.Close(); runErr == nil {
 		return err

@@ -1,0 +1,49 @@
+package command
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"shoal/loadtest"
+)
+
+func TestLoadTestFromTheCommandLine(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		args      []string
+		code      int
+		out, errs string
+	}{
+		{"help", []string{"help", "loadtest"}, ExitOK, "--server-pid", ""},
+		{"unknown scenario", []string{"loadtest", "--scenario=party"}, ExitUsage, "", "party"},
+		{"small payload", []string{"loadtest", "--payload=3"}, ExitUsage, "", "--payload 3"},
+		{"nobody there", []string{"loadtest", "--target=127.0.0.1:1", "-n", "3"}, ExitFailed, "FAILED", "start the server"},
+		{"too many", []string{"loadtest", "-n", "99999999"}, ExitFailed, "", "descriptors"},
+		{"JSON to standard output", []string{"loadtest", "--target=127.0.0.1:1", "-q", "--json=-"}, ExitFailed, `"ok": false`, "FAILED"},
+		{"events", []string{"loadtest", "--target=127.0.0.1:1", "-q", "--events"}, ExitFailed, `"event":"start"`, "FAILED"},
+		{"JSON nowhere", []string{"loadtest", "--target=127.0.0.1:1", "-q", "--json=/none/x"}, ExitFailed, "FAILED", "--json"},
+	} {
+		code, out, errs := shoal(t, c.args...)
+		if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(errs, c.errs) {
+			t.Errorf("%s: shoal %q\n got code %d\nout  %s\nerrs %s\nwant code %d, %q, %q", c.name, c.args, code, out, errs, c.code, c.out, c.errs)
+		}
+	}
+}
+
+func TestLoadTestReportIsWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "report.json")
+	if code, _, errs := shoal(t, "loadtest", "--target=127.0.0.1:1", "-q", "-n", "2", "--json="+path); code != ExitFailed {
+		t.Fatalf("code %d, %s", code, errs)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r loadtest.Report
+	if err := json.Unmarshal(text, &r); err != nil || r.OK || r.Connections.Asked != 2 || r.Connections.Failed != 2 {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
