@@ -103,6 +103,7 @@ func TestAPIErrors(t *testing.T) {
 		"no broadcast data":     {"broadcast", `{"channels":["x"]}`, 107, 400},
 		"bad pattern":           {"channels", `{"pattern":"["}`, 107, 400},
 		"nobody":                {"disconnect", `{}`, 107, 400},
+		"disconnect reason":     {"disconnect", `{"user":"x","disconnect":{"code":4000,"reason":"{\"reconnect\":true}"}}`, 107, 400},
 		"disconnect code 1000":  {"disconnect", `{"user":"x","disconnect":{"code":1000}}`, 107, 400},
 		"disconnect code 5000":  {"disconnect", `{"user":"x","disconnect":{"code":5000}}`, 107, 400},
 		"depth 10,000":          {"publish", `{"channel":"x","data":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`, 107, 400},

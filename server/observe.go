@@ -27,7 +27,7 @@ func (p *Program) loopSnapshot() metrics.LoopSnapshot {
 		Loops: p.loops.Loops(), Conns: int(s.Conns), Accepted: s.Accepted,
 		ReadBytes: s.BytesIn, WrittenBytes: s.BytesOut, Reads: s.Reads, Writes: s.Writes, Writevs: s.Writevs,
 		Turns: s.Turns, TickLag: time.Duration(s.LateTicksMax) * p.cfg.Loop.Tick, BacklogBytes: s.BacklogBytes, SlotBytes: s.SlotBytes + s.IndexBytes,
-		EmfileEpisodes: s.DescriptorEpisodes, MailboxFull: s.MailboxFull, Panics: s.Panics,
+		EmfileEpisodes: s.DescriptorEpisodes, Refused: s.Refused, AcceptErrors: s.AcceptErrors, ShedBytes: s.ShedBytes, MailboxFull: s.MailboxFull, Panics: s.Panics,
 	}
 	for _, r := range loop.Reasons() {
 		out.Closed = append(out.Closed, metrics.Labeled{Label: r.String(), Count: s.Closed[r]})
@@ -79,7 +79,8 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 	s := p.node.Stats()
 	out := metrics.NodeSnapshot{
 		Sessions: int(s.Sessions.Load()), Users: int(s.Users.Load()), Channels: p.node.Channels(),
-		Subscriptions: int(s.Subscriptions.Load()), Publications: s.Published.Load(), Deliveries: s.Delivered.Load(),
+		Subscriptions: int(s.Subscriptions.Load()), Malformed: s.Malformed.Load(),
+		PublishErrors: s.PublishFailed.Load(), InflightBytes: p.node.InflightBytes(), Publications: s.Published.Load(), Deliveries: s.Delivered.Load(),
 		Dormant: int(s.Dormant.Load()), PingsSent: s.Pings.Load(), PongsMissed: s.PongsMissed.Load(),
 		APIRejections: p.api.rejected.Load(), HandedOver: p.door.HandedOver.Load(),
 	}

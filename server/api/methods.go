@@ -150,6 +150,9 @@ func disconnect(ctx context.Context, s Service, params []byte) (any, *channel.Er
 	}
 	d := *channel.DisconnectForced.Disconnect()
 	if req.Disconnect != nil {
+		if json.Valid([]byte(req.Disconnect.Reason)) {
+			return nil, badRequest("disconnect.reason %q is JSON, which older clients would parse: give a plain sentence", req.Disconnect.Reason)
+		}
 		if req.Disconnect.Code < 3000 || req.Disconnect.Code > 4999 {
 			return nil, badRequest("disconnect.code %d: take one from 3000 to 4999", req.Disconnect.Code)
 		}

@@ -24,6 +24,9 @@ type LoopSnapshot struct {
 	BacklogBytes   int64         // waiting for slow peers now
 	SlotBytes      int64         // memory held for connections
 	EmfileEpisodes uint64
+	Refused        uint64 // accepted and closed at once
+	AcceptErrors   uint64
+	ShedBytes      uint64 // queued to slow peers and dropped with them
 	MailboxFull    uint64
 	Panics         uint64
 }
@@ -47,7 +50,10 @@ type NodeSnapshot struct {
 	Commands      []Labeled // from clients, by method
 	Errors        []Labeled // replies with an error, by code
 	Disconnects   []Labeled // by code
+	Malformed     uint64    // messages that held no command
 	Publications  uint64    // accepted
+	PublishErrors uint64    // publications not accepted
+	InflightBytes int64     // encoded publications on their way to receivers, now
 	Deliveries    uint64    // to one subscriber each
 	Drops         []Labeled // deliveries that did not happen, by reason
 	PingsSent     uint64

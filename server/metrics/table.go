@@ -97,6 +97,11 @@ func loopFamilies() []family {
 		count("shoal_loop_panics_total", "Panics recovered while serving one connection. Each is a bug.",
 			func(l *LoopSnapshot) uint64 { return l.Panics }),
 		count("shoal_loop_mailbox_refusals_total", "Messages a full mailbox refused.", func(l *LoopSnapshot) uint64 { return l.MailboxFull }),
+		count("shoal_conns_refused_total", "Sockets accepted and closed at once: a limit, or no descriptor left.",
+			func(l *LoopSnapshot) uint64 { return l.Refused }),
+		count("shoal_accept_errors_total", "Connections lost between the kernel's queue and accept(2).", func(l *LoopSnapshot) uint64 { return l.AcceptErrors }),
+		count("shoal_shed_bytes_total", "Bytes queued to slow peers and dropped when they were disconnected.",
+			func(l *LoopSnapshot) uint64 { return l.ShedBytes }),
 		count("shoal_emfile_episodes_total", "Times the process ran out of descriptors.", func(l *LoopSnapshot) uint64 { return l.EmfileEpisodes }),
 	}
 }
@@ -121,6 +126,9 @@ func sessionFamilies() []family {
 		by("shoal_commands_total", "method", "Commands from clients.", func(n *NodeSnapshot) []Labeled { return n.Commands }),
 		by("shoal_command_errors_total", "code", "Replies with an error.", func(n *NodeSnapshot) []Labeled { return n.Errors }),
 		by("shoal_disconnects_total", "code", "Sessions ended by the server.", func(n *NodeSnapshot) []Labeled { return n.Disconnects }),
+		count("shoal_malformed_messages_total", "Messages from clients that could not be decoded.", func(n *NodeSnapshot) uint64 { return n.Malformed }),
+		count("shoal_publish_errors_total", "Publications not accepted.", func(n *NodeSnapshot) uint64 { return n.PublishErrors }),
+		now("shoal_inflight_bytes", "Encoded publications on their way to their receivers.", func(n *NodeSnapshot) int { return int(n.InflightBytes) }),
 		count("shoal_publications_total", "Publications accepted.", func(n *NodeSnapshot) uint64 { return n.Publications }),
 		count("shoal_deliveries_total", "Publications handed to one subscriber each.", func(n *NodeSnapshot) uint64 { return n.Deliveries }),
 		by("shoal_drops_total", "reason", "Deliveries that did not happen.", func(n *NodeSnapshot) []Labeled { return n.Drops }),
