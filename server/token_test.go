@@ -298,3 +298,31 @@ func TestStockSubscriptionTokenFlow(t *testing.T) {
 	}
 	wait(t, "subscribed", done)
 }
+
+// The claims that the configuration names are those that count.
+func TestTokenClaimsAreThoseConfigured(t *testing.T) {
+	r := start(t, tuned(func(c *config.Config) {
+		withTokens(c)
+		c.Client.Token.AudienceRegex, c.Client.Token.IssuerRegex, c.Client.Token.UserIDClaim = "^app-[0-9]+$", "^https://", "uid"
+	}))
+	good := claims{"uid": "42", "aud": []string{"other", "app-7"}, "iss": "https://id"}
+	connected(t, centrifuge.NewJsonClient(r.ws(), centrifuge.Config{Token: token(t, good)}))
+	if got := r.p.node.Stats().Users.Load(); got != 1 {
+		t.Errorf("%d users, want the one that uid names", got)
+	}
+	for _, bad := range []claims{
+		{"uid": "42", "aud": "app-x", "iss": "https://id"},
+		{"uid": "42", "aud": "app-7", "iss": "http://id"},
+	} {
+		c := centrifuge.NewJsonClient(r.ws(), centrifuge.Config{Token: token(t, bad)})
+		ended := make(chan centrifuge.DisconnectedEvent, 1)
+		c.OnDisconnected(func(e centrifuge.DisconnectedEvent) { ended <- e })
+		if err := c.Connect(); err != nil {
+			t.Fatal(err)
+		}
+		if e := wait(t, "disconnected", ended); e.Code != 3500 {
+			t.Errorf("%v: ended with %d %s, want 3500", bad, e.Code, e.Reason)
+		}
+		c.Close()
+	}
+}

@@ -127,7 +127,8 @@ func tokenConfig(c *config.Token) auth.Config {
 	return auth.Config{
 		HMACSecretKey: c.HMACSecretKey, HMACPreviousSecretKey: c.HMACPreviousSecretKey,
 		HMACPreviousSecretKeyValidUntil: c.HMACPreviousSecretKeyValidUntil,
-		Audience:                        c.Audience, Issuer: c.Issuer,
+		Audience:                        c.Audience, AudienceRegex: c.AudienceRegex,
+		Issuer: c.Issuer, IssuerRegex: c.IssuerRegex, UserIDClaim: c.UserIDClaim,
 	}
 }
 

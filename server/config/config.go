@@ -68,7 +68,10 @@ type Token struct {
 	HMACPreviousSecretKey           string `key:"hmac_previous_secret_key" secret:"true" doc:"Former secret, still accepted while keys are being rotated; empty = none."`
 	HMACPreviousSecretKeyValidUntil int64  `key:"hmac_previous_secret_key_valid_until" doc:"Unix time in seconds after which the former secret is refused; 0 = never."`
 	Audience                        string `key:"audience" doc:"Value the aud claim must contain; empty = not checked."`
+	AudienceRegex                   string `key:"audience_regex" doc:"Regular expression (RE2) one value of the aud claim must match; empty = not checked. Not together with audience."`
 	Issuer                          string `key:"issuer" doc:"Value the iss claim must have; empty = not checked."`
+	IssuerRegex                     string `key:"issuer_regex" doc:"Regular expression (RE2) the iss claim must match; empty = not checked. Not together with issuer."`
+	UserIDClaim                     string `key:"user_id_claim" doc:"Claim that names the user; empty = sub."`
 }
 
 // SubscriptionToken gives subscription tokens keys of their own.

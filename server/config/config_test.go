@@ -62,6 +62,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"client.ping_interval", func(c *Config) { c.Client.PingInterval = -1 }},
 		{"client.pong_timeout", func(c *Config) { c.Client.PongTimeout = c.Client.PingInterval }},
 		{"client.stale_close_delay", func(c *Config) { c.Client.StaleCloseDelay = 0 }},
+		{"client.token.audience_regex", func(c *Config) { c.Client.Token.AudienceRegex = "(" }},
+		{"client.token.issuer_regex", func(c *Config) { c.Client.Token.Issuer, c.Client.Token.IssuerRegex = "a", "b" }},
 		{"client.channel_limit", func(c *Config) { c.Client.ChannelLimit = 65536 }},
 		{"client.queue_max_size", func(c *Config) { c.Client.QueueMaxSize = 0 }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"example.com"} }},

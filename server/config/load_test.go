@@ -159,8 +159,8 @@ func TestUnknownKeysAreNamedOnceWithASuggestion(t *testing.T) {
 		{"zzzzzz: 1\n", "unknown key zzzzzz: it has no effect; shoal help config lists the keys"},
 		{"channel:\n  namespaces:\n    - name: ab\n      allow_subscribe: true\n",
 			"unknown key channel.namespaces[ab].allow_subscribe, did you mean allow_subscribe_for_client?"},
-		{"client:\n  token:\n    audience_regex: x\n", "client.token.audience_regex is not supported yet and has no effect: " +
-			"the aud claim is NOT checked against it; use client.token.audience"},
+		{"client:\n  token:\n    rsa_public_key: x\n", "client.token.rsa_public_key is not supported yet and has no effect: " +
+			"RS256/384/512 tokens are refused"},
 		{"channel:\n  namespaces:\n    - name: ab\n      map:\n        mode: x\n",
 			"channel.namespaces[ab].map.mode is not supported yet and has no effect"},
 	} {

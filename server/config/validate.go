@@ -122,8 +122,8 @@ func (v *validator) client(c Client) {
 	for _, origin := range c.AllowedOrigins {
 		v.origin(origin)
 	}
-	v.rotation("client.token", c.Token)
-	v.rotation("client.subscription_token", c.SubscriptionToken.Token)
+	v.token("client.token", c.Token)
+	v.token("client.subscription_token", c.SubscriptionToken.Token)
 }
 
 // origin refuses an entry that the handshake would not understand, by its own rules. It is an error and not a warning: an entry left
@@ -140,12 +140,19 @@ func (v *validator) origin(entry string) {
 	v.refuse("client.allowed_origins", strconv.Quote(shorten(entry))+": "+why, change)
 }
 
-func (v *validator) rotation(section string, t Token) {
+func (v *validator) token(section string, t Token) {
 	if t.HMACPreviousSecretKey != "" && t.HMACSecretKey == "" {
 		v.refuse(section+".hmac_previous_secret_key", "there is a former secret and no present one", "set "+section+".hmac_secret_key")
 	}
 	if t.HMACPreviousSecretKeyValidUntil < 0 {
 		v.refuse(section+".hmac_previous_secret_key_valid_until", "before 1970", "write a Unix time in seconds, or 0")
+	}
+	for _, c := range []struct{ key, value, expr string }{{"audience", t.Audience, t.AudienceRegex}, {"issuer", t.Issuer, t.IssuerRegex}} {
+		if key := section + "." + c.key + "_regex"; c.expr != "" && c.value != "" {
+			v.refuse(key, section+"."+c.key+" is set too", "use one of them")
+		} else if _, err := regexp.Compile(c.expr); err != nil {
+			v.refuse(key, "the expression does not compile: "+shorten(err.Error()), "write it in RE2 syntax")
+		}
 	}
 }
 
