@@ -49,17 +49,15 @@ func (p *Program) loopConfig() loop.Config {
 	}
 }
 
-// loopCount is the number of loops, at most what a node can have.
+var _ = [1]struct{}{}[config.LoopsMax-node.LoopsMax] // the same number on one floor
+
+// loopCount is the number of loops: one for every processor unless configured, at
+// most what a node can have.
 func (p *Program) loopCount() int {
-	n := p.cfg.Loop.Loops
-	if n == 0 {
-		n = runtime.NumCPU()
+	if n := p.cfg.Loop.Loops; n > 0 {
+		return n
 	}
-	if n > node.LoopsMax {
-		p.opts.Logger.Warn("fewer loops than wanted: a node can have no more", "wanted", n, "loops", node.LoopsMax)
-		n = node.LoopsMax
-	}
-	return n
+	return min(runtime.GOMAXPROCS(0), node.LoopsMax)
 }
 
 func (p *Program) nodeConfig() (node.Config, error) {

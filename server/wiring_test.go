@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +17,9 @@ import (
 )
 
 func TestAMachineOfManyProcessorsIsServed(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(node.LoopsMax + 1))
 	cfg := config.Default()
-	cfg.HTTPServer.Address, cfg.HTTPServer.Port, cfg.Loop.Loops = "127.0.0.1", 0, node.LoopsMax+1
+	cfg.HTTPServer.Address, cfg.HTTPServer.Port = "127.0.0.1", 0
 	p, err := New(cfg, Options{Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "test"})
 	if err != nil {
 		t.Fatal(err)

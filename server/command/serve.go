@@ -92,7 +92,7 @@ func randomKey() (key [24]byte) {
 // loops never keep Go's own network poller (API, metrics) waiting, and the collector's limits.
 func setRuntime(cfg *config.Config) {
 	if cfg.Loop.Loops == 0 {
-		cfg.Loop.Loops = min(runtime.GOMAXPROCS(0), 256) // follows the cgroup's limit, unlike NumCPU
+		cfg.Loop.Loops = min(runtime.GOMAXPROCS(0), config.LoopsMax) // follows the cgroup's limit, unlike NumCPU
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(cfg.Loop.Loops + 1)

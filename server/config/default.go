@@ -9,6 +9,9 @@ const (
 	echoMessageSizeLimit = 16 * mib
 )
 
+// LoopsMax is the largest loop.loops: what a node can tell apart.
+const LoopsMax = 64
+
 // Default is the configuration of a server nobody configured: it listens on port 8000 and refuses everything that needs a
 // permission. It is valid.
 func Default() Config {

@@ -7,7 +7,7 @@ import (
 )
 
 func (v *validator) loop(c Loop) {
-	v.between("loop.loops", c.Loops, 0, 256)
+	v.between("loop.loops", c.Loops, 0, LoopsMax)
 	v.within("loop.tick", c.Tick, 20*time.Millisecond, time.Second)
 	if c.Tick > 0 && time.Second%c.Tick != 0 {
 		v.refuse("loop.tick", "a second is no whole number of them", "choose 20ms, 50ms, 100ms, 200ms, 250ms, 500ms or 1s")
