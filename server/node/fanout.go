@@ -73,8 +73,7 @@ func (s *Shard) enqueue(f *fanout) {
 	j.cursor = c
 	j.next.push(f)
 	s.jobs[c.Channel()] = j
-	s.turns.push(j)
-	s.advance(j)
+	s.turns.push(j) // its first round begins with its first turn: what arrives until then goes out together
 	if !s.working {
 		s.working = true
 		s.l.Work(s)
@@ -87,6 +86,9 @@ func (s *Shard) Slice(*loop.Loop) (more bool) {
 	sent := 0
 	for budget := sliceMembers; budget > 0 && s.turns.len() > 0; {
 		j := s.turns.pop()
+		if len(j.run) == 0 {
+			s.advance(j)
+		}
 		s.members = s.hub.Next(&j.cursor, s.members[:0], min(budget, turnMembers))
 		for _, m := range s.members {
 			sent += s.send(m, j.run)
