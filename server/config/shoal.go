@@ -44,10 +44,11 @@ type TCP struct {
 	UserTimeout       time.Duration `key:"user_timeout" doc:"How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT). It also overrules the probe count, so it is at least idle + interval × count; 0 = exactly that sum."`
 }
 
-// ProxyProtocol reads the client's address from a PROXY v1 or v2 header (Shoal's own).
+// ProxyProtocol takes the PROXY v1 or v2 header that a load balancer puts in front of a connection (Shoal's own). The
+// client's address in it is checked and not used for anything yet.
 type ProxyProtocol struct {
-	Enabled bool     `key:"enabled" doc:"Connections from trusted proxies must begin with a PROXY header."`
-	Trusted []string `key:"trusted" doc:"Networks (CIDR) or addresses of the proxies; connections from elsewhere must not send the header."`
+	Enabled bool     `key:"enabled" doc:"Every connection must begin with a PROXY header and come from a trusted proxy; all others are refused."`
+	Trusted []string `key:"trusted" doc:"Networks (CIDR) or addresses of the proxies, at least one."`
 }
 
 // GC tunes the garbage collector (Shoal's own).
