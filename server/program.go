@@ -145,7 +145,7 @@ func (p *Program) newRow(l *loop.Loop) (*row, error) {
 		return nil, err
 	}
 	r := &row{l: l, shard: shard, buffers: buffer.NewTable(p.buffers)}
-	wsConfig, err := p.webSocketConfig()
+	wsConfig, err := p.webSocketConfig(l)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"shoal/codec/proto"
 	"shoal/codec/ws"
@@ -245,6 +246,57 @@ func TestBinaryPublicationEndsJSONClientsWith3506(t *testing.T) {
 	for {
 		if string(binary.pub().Data) == "\x00\xff" {
 			return
+		}
+	}
+}
+
+// A message that trickles in is cut when it takes too long, although every byte is
+// a sign of life.
+func TestTricklingMessageIsCutWith1008(t *testing.T) {
+	r := start(t, tuned(func(c *config.Config) { c.WebSocket.MessageTimeout = 500 * time.Millisecond }))
+	ctl := r.control(t, "")
+	c := r.openRaw(t, "")
+	c.connect("")
+	frame := maskedText(`{"id":9,"rpc":{"method":"` + strings.Repeat("x", 4000) + `"}}`)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for i := range frame { // a byte every 10 ms: 40 s in all
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+				c.write(frame[i : i+1])
+			}
+		}
+	}()
+	c.expectClosed(1008)
+	ctl.check(t)
+}
+
+func TestManyPartialMessagesInARowAreNotOne(t *testing.T) {
+	r := start(t, tuned(func(c *config.Config) { c.WebSocket.MessageTimeout = 300 * time.Millisecond }))
+	c := r.openRaw(t, "")
+	c.connect("")
+	var stream []byte
+	const messages = 60
+	for i := range messages {
+		stream = append(stream, maskedText(fmt.Sprintf(`{"id":%d,"presence":{"channel":"x"}}`, i+10))...)
+	}
+	// Every write ends in the middle of a message; together they take several times
+	// the limit.
+	size := len(stream) / messages
+	go func() {
+		for at := 0; at < len(stream); {
+			n := min(size+1, len(stream)-at)
+			c.write(stream[at : at+n])
+			at += n
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	for i, reply := range c.replies(messages) {
+		if reply.Id != uint32(i+10) {
+			t.Fatalf("reply %d belongs to command %d", i, reply.Id)
 		}
 	}
 }

@@ -174,7 +174,7 @@ func (p *Program) forms() []node.Form {
 	return forms
 }
 
-func (p *Program) webSocketConfig() (ws.Config, error) {
+func (p *Program) webSocketConfig(l *loop.Loop) (ws.Config, error) {
 	origins, err := handshake.NewOrigins(p.cfg.Client.AllowedOrigins)
 	if err != nil {
 		return ws.Config{}, fmt.Errorf("client.allowed_origins: %w", err)
@@ -184,6 +184,7 @@ func (p *Program) webSocketConfig() (ws.Config, error) {
 		MessageBytesMax:  p.cfg.WebSocket.MessageSizeLimit,
 		InflatedBytesMax: p.cfg.WebSocket.InflatedLimit(),
 		DeflateBytesMin:  p.cfg.WebSocket.CompressionMinSize,
+		MessageTicks:     l.Ticks(p.cfg.WebSocket.MessageTimeout),
 		Handshake:        handshake.Config{Origins: origins},
 	}
 	if p.cfg.WebSocket.Compression {

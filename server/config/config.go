@@ -110,13 +110,14 @@ type ChannelOptions struct {
 
 // WebSocket configures the WebSocket transport.
 type WebSocket struct {
-	Disabled                     bool   `key:"disabled" doc:"Switches the WebSocket endpoint off."`
-	HandlerPrefix                string `key:"handler_prefix" doc:"Path of the endpoint."`
-	MessageSizeLimit             int    `key:"message_size_limit" doc:"Largest message a client may send, in bytes, over all its fragments (closed with 1009 above)."`
-	Compression                  bool   `key:"compression" doc:"Offers permessage-deflate (RFC 7692), without context takeover."`
-	CompressionMinSize           int    `key:"compression_min_size" doc:"Messages shorter than this many bytes are sent uncompressed."`
-	CompressionLevel             int    `key:"compression_level" doc:"1 = fastest … 9 = smallest."`
-	DecompressedMessageSizeLimit int    `key:"decompressed_message_size_limit" doc:"Largest message after inflating; 0 = ten times websocket.message_size_limit."`
+	Disabled                     bool          `key:"disabled" doc:"Switches the WebSocket endpoint off."`
+	HandlerPrefix                string        `key:"handler_prefix" doc:"Path of the endpoint."`
+	MessageSizeLimit             int           `key:"message_size_limit" doc:"Largest message a client may send, in bytes, over all its fragments (closed with 1009 above)."`
+	Compression                  bool          `key:"compression" doc:"Offers permessage-deflate (RFC 7692), without context takeover."`
+	MessageTimeout               time.Duration `key:"message_timeout" doc:"How long a message may take from its first byte to its last, however slowly it trickles (closed with 1008); 0 = no limit."`
+	CompressionMinSize           int           `key:"compression_min_size" doc:"Messages shorter than this many bytes are sent uncompressed."`
+	CompressionLevel             int           `key:"compression_level" doc:"1 = fastest … 9 = smallest."`
+	DecompressedMessageSizeLimit int           `key:"decompressed_message_size_limit" doc:"Largest message after inflating; 0 = ten times websocket.message_size_limit."`
 }
 
 // Engine names what carries publications and keeps state.

@@ -26,7 +26,7 @@ func Default() Config {
 		Channel: Channel{
 			MaxLength: 255, PrivatePrefix: "$", NamespaceBoundary: ":", UserBoundary: "#", UserSeparator: ",",
 		},
-		WebSocket: WebSocket{HandlerPrefix: "/connection/websocket", MessageSizeLimit: 64 * kib, CompressionLevel: 1},
+		WebSocket: WebSocket{HandlerPrefix: "/connection/websocket", MessageSizeLimit: 64 * kib, MessageTimeout: time.Minute, CompressionLevel: 1},
 		Engine:    Engine{Type: "memory"},
 		Loop: Loop{
 			Tick: 100 * time.Millisecond, AcceptBatch: 64, NodeBacklogSize: 256 * mib, ReadBufferSize: 64 * kib,

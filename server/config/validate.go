@@ -207,6 +207,7 @@ func (v *validator) transport(c Config) {
 	}
 	v.between("websocket.compression_level", c.WebSocket.CompressionLevel, 1, 9)
 	v.between("websocket.compression_min_size", c.WebSocket.CompressionMinSize, 0, sizeMax)
+	v.within("websocket.message_timeout", c.WebSocket.MessageTimeout, 0, day)
 	v.between("echo.message_size_limit", c.Echo.MessageSizeLimit, 128, sizeMax)
 	v.within("handshake.timeout", c.Handshake.Timeout, 100*time.Millisecond, time.Hour)
 	v.between("handshake.header_size_limit", c.Handshake.HeaderSizeLimit, kib, 64*kib)

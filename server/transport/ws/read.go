@@ -15,11 +15,25 @@ func (t *Transport) Data(slot uint32, p []byte) {
 	if c.flags&flagEnded != 0 {
 		return
 	}
-	if c.flags&flagAbandoned != 0 {
+	if c.flags&flagAbandoned != 0 || t.late(c) {
 		t.end(slot, ws.CodePolicyViolation, "message took too long", loop.ReasonTimeout)
 		return
 	}
 	t.land.Alive(slot)
+	t.read(slot, c, p)
+	if c.tail|c.body != 0 && c.since == 0 {
+		c.since = max(t.l.Now(), 1)
+	}
+}
+
+// late says whether an incomplete message has been trickling in for too long. One
+// that stops altogether is the heartbeat's to find.
+func (t *Transport) late(c *conn) bool {
+	return c.since != 0 && t.cfg.MessageTicks > 0 && t.l.Now()-c.since > t.cfg.MessageTicks
+}
+
+// read handles what arrived, behind what has been waiting.
+func (t *Transport) read(slot uint32, c *conn, p []byte) {
 	if c.tail == 0 {
 		t.frames(slot, c, p)
 		return
@@ -45,9 +59,11 @@ func (t *Transport) frames(slot uint32, c *conn, p []byte) {
 		case ws.Data:
 			t.data(slot, c, &ev)
 		case ws.Ping:
+			t.whole(c)
 			t.stats.PingsIn.Add(1)
 			t.pong(slot, ev.Payload)
 		case ws.Pong:
+			t.whole(c)
 			t.stats.PongsIn.Add(1)
 			t.land.Pong(slot)
 		case ws.Close:
@@ -76,10 +92,19 @@ func (t *Transport) limitsOf(c *conn) *ws.Limits {
 	return &t.limits[0]
 }
 
+// whole notes that a frame or message is complete: what comes next begins now. A
+// control frame between two fragments does not complete their message.
+func (t *Transport) whole(c *conn) {
+	if c.body == 0 {
+		c.since = 0
+	}
+}
+
 // data takes a piece of a message: one that is whole goes on as it lies, others
 // are collected.
 func (t *Transport) data(slot uint32, c *conn, ev *ws.Event) {
 	if ev.First && ev.Final {
+		t.whole(c)
 		t.message(slot, c, ev.Op, ev.Compressed, ev.Payload)
 		return
 	}
@@ -94,6 +119,7 @@ func (t *Transport) data(slot uint32, c *conn, ev *ws.Event) {
 	}
 	i := c.body
 	c.body = 0
+	t.whole(c)
 	defer t.buffers.Return(i)
 	t.message(slot, c, ev.Op, ev.Compressed, b.B)
 }

@@ -35,6 +35,7 @@ type Config struct {
 	InflatedBytesMax int              // of a message after inflating; 0 = 10 × MessageBytesMax
 	Deflate          *deflate.Config  // nil = permessage-deflate is never negotiated
 	DeflateBytesMin  int              // shorter messages are sent as they are
+	MessageTicks     loop.Tick        // from the first byte of a message to its last; 0 = no limit
 	Handshake        handshake.Config // origins
 	Subprotocols     bool             // choose an encoding; the echo endpoint has none to choose
 
@@ -61,7 +62,8 @@ type conn struct {
 	tail   uint32 // borrowed: an incomplete header or control frame; 0 none
 	body   uint32 // borrowed: the pieces of a message so far; 0 none
 	flags  flags
-	bits   uint8 // permessage-deflate: the window we may use for this conn
+	bits   uint8     // permessage-deflate: the window we may use for this conn
+	since  loop.Tick // when the incomplete frame or message began; 0 none, or in the present callback
 }
 
 // connBytes is the budget's figure (BUDGET.md): the parser and 16 bytes.
