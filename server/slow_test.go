@@ -300,3 +300,17 @@ func TestManyPartialMessagesInARowAreNotOne(t *testing.T) {
 		}
 	}
 }
+
+// The clock of a loop begins at tick 0: a message that begins there is as young as
+// any other.
+func TestMessageThatBeginsInTheFirstTickIsNotLate(t *testing.T) {
+	r := start(t, func(c *config.Config) { c.Loop.Tick = time.Second })
+	c := r.openRaw(t, "")
+	frame := maskedText(`{"id":1,"connect":{}}`)
+	c.write(frame[:10])
+	time.Sleep(20 * time.Millisecond) // so that it is read in two pieces, most likely
+	c.write(frame[10:])
+	if reply := c.replies(1)[0]; reply.Connect == nil {
+		t.Errorf("answered %v", reply)
+	}
+}

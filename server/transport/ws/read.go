@@ -22,14 +22,14 @@ func (t *Transport) Data(slot uint32, p []byte) {
 	t.land.Alive(slot)
 	t.read(slot, c, p)
 	if c.tail|c.body != 0 && c.since == 0 {
-		c.since = max(t.l.Now(), 1)
+		c.since = t.l.Now() + 1
 	}
 }
 
 // late says whether an incomplete message has been trickling in for too long. One
 // that stops altogether is the heartbeat's to find.
 func (t *Transport) late(c *conn) bool {
-	return c.since != 0 && t.cfg.MessageTicks > 0 && t.l.Now()-c.since > t.cfg.MessageTicks
+	return c.since != 0 && t.cfg.MessageTicks > 0 && t.l.Now()+1-c.since > t.cfg.MessageTicks
 }
 
 // read handles what arrived, behind what has been waiting.

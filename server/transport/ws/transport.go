@@ -63,7 +63,7 @@ type conn struct {
 	body   uint32 // borrowed: the pieces of a message so far; 0 none
 	flags  flags
 	bits   uint8     // permessage-deflate: the window we may use for this conn
-	since  loop.Tick // when the incomplete frame or message began; 0 none, or in the present callback
+	since  loop.Tick // the tick after that in which the incomplete frame or message began; 0 none
 }
 
 // connBytes is the budget's figure (BUDGET.md): the parser and 16 bytes.
