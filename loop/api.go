@@ -97,6 +97,10 @@ func (l *Loop) Each(f func(slot uint32, kind Kind) bool) {
 	})
 }
 
+// HoldsChunk says whether a chunk of slots (of slab.ChunkSlots) may have a conn. A column over the slots needs no memory
+// for the others: this is what to give to its Trim.
+func (l *Loop) HoldsChunk(chunk int) bool { return l.conns.Held(chunk) }
+
 // Hold enters b in the loop's table and takes over the caller's reference to it. The Ref is for Send, any number of
 // times, until Unhold.
 func (l *Loop) Hold(b *shared.Bytes) shared.Ref { return l.table.Hold(b) }

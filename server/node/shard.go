@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 
 	"shoal/codec/proto"
 	"shoal/codec/ws"
@@ -25,7 +26,6 @@ type Shard struct {
 	// Per conn and channel, pointer-free.
 	sessions *slab.Column[session.Session]
 	slots    uint32 // sessions beyond are not in use
-	trimmed  int    // open conns at the last trim, or the most since
 	users    *intern.Table
 	infos    *intern.Table
 	hub      *hub.Hub
@@ -215,20 +215,19 @@ func (s *Shard) note(from, to session.State) {
 	if from == to {
 		return
 	}
-	connected := func(st session.State) int64 {
-		if st == session.StateActive || st == session.StateDormant {
-			return 1
-		}
-		return 0
+	connected := func(st session.State) bool { return st == session.StateActive || st == session.StateDormant }
+	change(&s.node.stats.Connected, connected(from), connected(to))
+	change(&s.node.stats.Dormant, from == session.StateDormant, to == session.StateDormant)
+}
+
+// change counts one more, one less, or none.
+func change(gauge *atomic.Int64, was, is bool) {
+	switch {
+	case is && !was:
+		gauge.Add(1)
+	case was && !is:
+		gauge.Add(-1)
 	}
-	dormant := func(st session.State) int64 {
-		if st == session.StateDormant {
-			return 1
-		}
-		return 0
-	}
-	s.node.stats.Connected.Add(connected(to) - connected(from))
-	s.node.stats.Dormant.Add(dormant(to) - dormant(from))
 }
 
 // flush sends the replies gathered so far as one message.
@@ -284,24 +283,15 @@ func (s *Shard) clientID(slot uint32) string {
 	return stringOf(s.node.ids.append(s.text[:0], &s.block, s.l.ID(slot)))
 }
 
-// trimSlots is how many sessions must have gone since the last time to make it
-// worth looking for memory to give back.
-const trimSlots = 4096
-
 // Trim gives memory back that a burst of conns, channels or publications left.
 func (s *Shard) Trim() {
 	s.hub.Trim()
 	s.users.Trim()
 	s.infos.Trim()
 	s.trimScratch()
-	if open := s.l.Conns(); open+trimSlots <= s.trimmed {
-		s.sessions.Trim(func(chunk int) bool { return s.anyOpen(uint32(chunk)) })
-		for s.slots > 0 && s.sessions.Peek(s.slots-1) == nil {
-			s.slots = (s.slots - 1) &^ (slab.ChunkSlots - 1)
-		}
-		s.trimmed = open
-	} else {
-		s.trimmed = max(s.trimmed, open)
+	s.sessions.Trim(s.l.HoldsChunk)
+	for s.slots > 0 && s.sessions.Peek(s.slots-1) == nil {
+		s.slots = (s.slots - 1) &^ (slab.ChunkSlots - 1)
 	}
 }
 
@@ -319,13 +309,3 @@ func (s *Shard) trimScratch() {
 
 // scratchKept is the length of a step's scratch lists that is never given back.
 const scratchKept = 64
-
-// anyOpen reports whether a session of the chunk is in use.
-func (s *Shard) anyOpen(chunk uint32) bool {
-	for slot := chunk * slab.ChunkSlots; slot < (chunk+1)*slab.ChunkSlots; slot++ {
-		if ses := s.sessions.Peek(slot); ses != nil && s.isOpen(ses) {
-			return true
-		}
-	}
-	return false
-}

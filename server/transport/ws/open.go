@@ -7,7 +7,6 @@ import (
 	"shoal/codec/handshake"
 	"shoal/codec/proto"
 	"shoal/loop"
-	"shoal/pool/slab"
 )
 
 // Upgrade answers a request for a conn that the front door still owns. When the
@@ -20,7 +19,7 @@ func (t *Transport) Upgrade(slot uint32, req *handshake.Request, rest []byte) ha
 		return s
 	}
 	c := t.conns.At(slot)
-	*c = conn{flags: flagOpen}
+	*c = conn{}
 	enc, nativePing := proto.JSON, false
 	sub := handshake.NoSubprotocol
 	if t.cfg.Subprotocols {
@@ -134,24 +133,5 @@ func (t *Transport) release(c *conn) {
 // Trim gives memory back that a burst of conns left.
 func (t *Transport) Trim() {
 	t.scratch, t.inflated = nil, nil
-	if open := t.l.Conns(); open+trimSlots <= t.trimmed {
-		t.conns.Trim(t.anyOpen)
-		t.trimmed = open
-	} else {
-		t.trimmed = max(t.trimmed, open)
-	}
-}
-
-// trimSlots is how many conns must have gone since the last time to make it worth
-// looking for chunks without one.
-const trimSlots = slab.ChunkSlots
-
-// anyOpen reports whether a conn of the chunk is in use.
-func (t *Transport) anyOpen(chunk int) bool {
-	for slot := uint32(chunk) * slab.ChunkSlots; slot < uint32(chunk+1)*slab.ChunkSlots; slot++ {
-		if c := t.conns.Peek(slot); c != nil && c.flags&flagOpen != 0 {
-			return true
-		}
-	}
-	return false
+	t.conns.Trim(t.l.HoldsChunk)
 }

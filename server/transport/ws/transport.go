@@ -74,8 +74,7 @@ var _ = [1]struct{}{}[connBytes-unsafe.Sizeof(conn{})]
 type flags uint8
 
 const (
-	flagOpen      flags = 1 << iota // the slot is in use by this transport
-	flagDeflate                     // permessage-deflate was negotiated
+	flagDeflate   flags = 1 << iota // permessage-deflate was negotiated
 	flagEnded                       // a close frame was sent, or the conn failed: input is ignored
 	flagAbandoned                   // a partial frame was given up: the stream cannot go on
 )
@@ -93,7 +92,6 @@ type Transport struct {
 	scratch  []byte                       // a deflated reply
 	goodbye  [ws.ControlBytesMax + 2]byte // a close frame
 	stats    Stats
-	trimmed  int // open conns at the last trim, or the most since
 }
 
 // New returns the transport of loop l. It borrows from buffers, which transports

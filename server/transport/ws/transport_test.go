@@ -11,6 +11,7 @@ import (
 	"shoal/codec/handshake"
 	"shoal/codec/ws"
 	"shoal/loop"
+	"shoal/pool/slab"
 )
 
 func TestOpeningSettlesEncodingAndPings(t *testing.T) {
@@ -349,8 +350,11 @@ func TestTrimKeepsWhatIsOpen(t *testing.T) {
 	r := newRig(t, Config{})
 	p := r.dial("/")
 	r.on(func() {
-		r.tr.trimmed = 10 * trimSlots
-		r.tr.Trim()
+		one := r.tr.conns.Bytes()
+		r.tr.conns.At(9 * slab.ChunkSlots) // as a burst leaves it
+		if r.tr.Trim(); r.tr.conns.Bytes() >= 2*one {
+			t.Errorf("%d bytes for one conn, %d before the burst", r.tr.conns.Bytes(), one)
+		}
 	})
 	p.send(ws.Text, "still here")
 	p.send(ws.CloseOp, "\x03\xe8")
