@@ -23,13 +23,17 @@ const module = "shoal"
 // floors gives each package its height; the longest matching path counts, and a package may import only lower ones.
 var floors = map[string]int{
 	"pool": 0, "tuning": 0,
-	"codec":     10,
-	"loop/poll": 20, "loop/wheel": 20, "loop/tls": 20,
+	"codec":         10,
+	"codec/msgpack": 11, // a form of codec/proto's messages
+	"loop/poll":     20, "loop/wheel": 20, "loop/tls": 20,
 	"loop": 21, "loop/sim": 22,
 	"server/channel": 30, // the nouns: all of floor 3 may use them
 	"server/session": 31, "server/hub": 31, "server/history": 31, "server/presence": 31, "server/auth": 31, "server/broker": 31,
+	"server/backend": 31, "server/filter": 31,
 	"server/broker/memory": 40, "server/broker/redis": 40, "server/broker/nats": 40,
+	"server/node/route": 39, "server/node/wire": 39, "server/node/track": 39, // parts of the node that know no shard
 	"server/node": 40, "server/transport": 40, "server/api": 40, "server/admin": 40, "server/metrics": 40, "server/config": 40,
+	"server/api/rpc": 41, "server/api/rpc/apipb": 40, "server/api/hooks/proxypb": 39, // rpc is a second front of api
 	"loadtest/engine": 40,
 	"loadtest":        41,
 	"server":          50, "server/command": 51,
@@ -52,7 +56,8 @@ var soleImporters = []home{
 	{"github.com/alecthomas/kong", []string{"server/command"}, "only server/command reads the command line"},
 	{"github.com/golang-jwt", []string{"server/auth"}, "tokens are verified by server/auth"},
 	{"github.com/klauspost/compress", []string{"codec/deflate"}, "compress with codec/deflate, which bounds its pools"},
-	{"google.golang.org/protobuf", []string{"codec/proto"}, "the wire format belongs to codec/proto"},
+	{"google.golang.org/protobuf", []string{"codec/proto", "codec/msgpack", "server/api/rpc/...", "server/api/hooks/..."}, "the wire format belongs to codec/proto; gRPC messages to api/rpc and api/hooks"},
+	{"google.golang.org/grpc", []string{"server/api/rpc/...", "server/api/hooks/..."}, "gRPC is spoken by the API's second front and by the hooks"},
 	{"github.com/planetscale/vtprotobuf", []string{"codec/proto"}, "the wire format belongs to codec/proto"},
 	{"github.com/centrifugal", nil, "the reference implementation is a test oracle; import it only in _test.go files"},
 	{"github.com/gorilla/websocket", nil, "it is a test client; import it only in _test.go files"},
@@ -69,7 +74,8 @@ var soleImporters = []home{
 // pure packages know no clock, no socket, no lock and no file.
 var pure = []home{
 	{"server/session", nil, ""}, {"server/hub", nil, ""}, {"server/history", nil, ""}, {"server/presence", nil, ""},
-	{"server/channel", nil, ""}, {"codec/handshake", nil, ""}, {"codec/ws", nil, ""}, {"codec/proto", nil, ""}, {"codec/mt", nil, ""},
+	{"server/channel", nil, ""}, {"server/filter", nil, ""}, {"server/node/track", nil, ""},
+	{"codec/delta", nil, ""}, {"codec/msgpack", nil, ""}, {"codec/handshake", nil, ""}, {"codec/ws", nil, ""}, {"codec/proto", nil, ""}, {"codec/mt", nil, ""},
 }
 
 // testSupport packages are test code that several packages share: free like tests, and for tests only.
@@ -126,6 +132,7 @@ var exceptions = map[string]struct {
 	why          string
 }{
 	"codec/proto": {12, 2800, "two wire forms in both directions over one schema; apart they would share every type"},
+	"server/node": {20, 4000, "one shard performs all effects of its sessions; what knows no shard is in route, wire and track"},
 }
 
 // pkg is one package as go list and the parser see it.

@@ -132,6 +132,7 @@ func agreeWithNetHTTP(t *testing.T, in []byte, o outcome) {
 func FuzzResponse(f *testing.F) {
 	o := offer()
 	f.Add(AppendResponse(nil, o.Key[:], NoSubprotocol, nil))
+	f.Add(AppendResponse(nil, o.Key[:], MessagePack, nil))
 	f.Add(AppendResponse(nil, o.Key[:], Protobuf, []byte("permessage-deflate; a=b")))
 	for s := range Status(statusesCount) {
 		f.Add(AppendRefusal(nil, s))

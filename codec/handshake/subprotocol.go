@@ -9,6 +9,7 @@ const (
 	NoSubprotocol Subprotocol = iota
 	JSON
 	Protobuf
+	MessagePack // an addition of this server; no stock client asks for it
 )
 
 // String returns the name on the wire, empty for NoSubprotocol.
@@ -18,6 +19,8 @@ func (s Subprotocol) String() string {
 		return "centrifuge-json"
 	case Protobuf:
 		return "centrifuge-protobuf"
+	case MessagePack:
+		return "shoal-msgpack"
 	}
 	return ""
 }
@@ -29,6 +32,8 @@ func subprotocolOf(name []byte) Subprotocol {
 		return JSON
 	case "centrifuge-protobuf":
 		return Protobuf
+	case "shoal-msgpack":
+		return MessagePack
 	}
 	return NoSubprotocol
 }

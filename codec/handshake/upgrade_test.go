@@ -120,6 +120,8 @@ func TestSubprotocolListAndChoice(t *testing.T) {
 		{head(name + "centrifuge-protobuf"), Done, Protobuf},
 		{head(name + "chat, centrifuge-protobuf , centrifuge-json"), Done, Protobuf},
 		{head(name+"centrifuge-json", "+"+name+"centrifuge-protobuf"), Done, JSON},
+		{head(name + "shoal-msgpack"), Done, MessagePack},
+		{head(name + "centrifuge-cbor, shoal-msgpack, centrifuge-json"), Done, MessagePack},
 		{head(name + "Centrifuge-JSON"), Done, NoSubprotocol},
 		{head(name + "chat"), Done, NoSubprotocol},
 		{head(name + many), Done, NoSubprotocol},

@@ -17,6 +17,21 @@ import (
 //
 // On an error dst is returned with its content unchanged.
 
+// Payloads says how an encoder treats the raw fields (data, conn_info …) it writes as JSON; Protobuf carries any bytes
+// and ignores it. The zero value checks every raw field and embeds it as it is.
+type Payloads uint8
+
+const (
+	// Trusted leaves the check out: the caller vouches that ValidJSON has accepted every raw field of the message. It is
+	// most of the cost of a recovery. Untrue, it breaks the frame for the client.
+	Trusted Payloads = 1 << iota
+	// Text writes the data of publications to delta subscribers as JSON strings, which is how these clients read full
+	// payloads and deltas alike: in publication pushes, and in the results of subscriptions whose Delta is set. What is
+	// in the string is not looked at but for being UTF-8 (else ErrNotJSON): that a full payload is JSON is the caller's to
+	// know, for clients parse it.
+	Text
+)
+
 // AppendSep separates two messages of one frame: '\n' for JSON, nothing for Protobuf.
 func AppendSep(dst []byte, enc Encoding) []byte {
 	if enc == JSON {
@@ -28,20 +43,25 @@ func AppendSep(dst []byte, enc Encoding) []byte {
 // AppendReply appends r. A raw field (data, conn_info …) that is not JSON is ErrNotJSON on a JSON connection. Zero
 // values are left out as the protocol's clients expect; maps appear in no particular order. No allocation but dst's.
 func AppendReply(dst []byte, enc Encoding, r *Reply) ([]byte, error) {
-	if enc == Protobuf {
+	return AppendReplyWith(dst, enc, r, 0)
+}
+
+// AppendReplyWith is AppendReply with what the caller knows of, and wants done with, the payloads.
+func AppendReplyWith(dst []byte, enc Encoding, r *Reply, how Payloads) ([]byte, error) {
+	if enc != JSON {
 		size := r.SizeVT()
 		dst = growPrefixed(dst, size)
 		n, err := r.MarshalToSizedBufferVT(dst[len(dst) : len(dst)+size])
 		return dst[:len(dst)+n], err
 	}
-	w := jsonWriter{b: dst}
+	w := jsonWriter{b: dst, how: how}
 	w.reply(r)
 	return w.finish(len(dst))
 }
 
 // AppendCommand appends c: the client's side. Otherwise as AppendReply.
 func AppendCommand(dst []byte, enc Encoding, c *Command) ([]byte, error) {
-	if enc == Protobuf {
+	if enc != JSON {
 		size := c.SizeVT()
 		dst = growPrefixed(dst, size)
 		n, err := c.MarshalToSizedBufferVT(dst[len(dst) : len(dst)+size])
@@ -55,10 +75,17 @@ func AppendCommand(dst []byte, enc Encoding, c *Command) ([]byte, error) {
 // AppendPublicationPush appends the reply that pushes pub to the subscribers of channel: what a publication is encoded
 // to once per wire form. ErrNotJSON when enc is JSON and a payload is not. No allocation but dst's.
 func AppendPublicationPush[C string | []byte](dst []byte, enc Encoding, channel C, pub *Publication) ([]byte, error) {
-	if enc == Protobuf {
+	return AppendPublicationPushWith(dst, enc, channel, pub, 0)
+}
+
+// AppendPublicationPushWith is AppendPublicationPush with what the caller knows of, and wants done with, the payloads.
+func AppendPublicationPushWith[C string | []byte](
+	dst []byte, enc Encoding, channel C, pub *Publication, how Payloads,
+) ([]byte, error) {
+	if enc != JSON {
 		return appendPublication(dst, view(channel), pub)
 	}
-	w := jsonWriter{b: dst}
+	w := jsonWriter{b: dst, how: how}
 	w.publicationPush(view(channel), pub)
 	return w.finish(len(dst))
 }
@@ -73,7 +100,7 @@ func AppendPing(dst []byte, enc Encoding) []byte { return appendEmpty(dst, enc) 
 func AppendPong(dst []byte, enc Encoding) []byte { return appendEmpty(dst, enc) }
 
 func appendEmpty(dst []byte, enc Encoding) []byte {
-	if enc == Protobuf {
+	if enc != JSON {
 		return append(dst, 0)
 	}
 	return append(dst, '{', '}')

@@ -73,6 +73,9 @@ func (d *Decoder) Next(cmd *Command) (ok bool, err error) {
 // Offset is where in the frame the message of the last Next began: what a log line about an error should say.
 func (d *Decoder) Offset() int { return d.frame.from }
 
+// Rest is what of the frame Next has not looked at yet: a frame of its own.
+func (d *Decoder) Rest() []byte { return d.frame.rest }
+
 // ReplyDecoder is the other end: it reads replies and pushes as a client does. Rules of lifetime and use as for
 // Decoder, except that Limits.PartsMax 0 means no bound. Pings, errors, publication pushes (with info or without;
 // tags allocate) and the replies to subscribe, unsubscribe and publish cost no allocation.

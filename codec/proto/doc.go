@@ -8,6 +8,8 @@
 //	Reply ─▶ AppendReply ──▶ frame       append.go, json_append.go     │ generated marshalling
 //	frame ─▶ ReplyDecoder ─▶ Reply       the client's side: loadtest and tests
 //
+// What a delta subscriber gets, and what of a message is known to be JSON already, is said by Payloads.
+//
 // A frame is a stream of messages: JSON objects joined by one '\n', or Protobuf messages each behind its length
 // as a varint. What a decoder hands out aliases the frame (or the decoder) and is valid until its next call of
 // Next or Reset, or until the frame is overwritten. What must live longer is copied field by field (strings.Clone,

@@ -3,6 +3,7 @@ package proto
 import (
 	"bytes"
 	"strconv"
+	"unicode/utf8"
 
 	"shoal/codec/proto/jsontext"
 )
@@ -11,6 +12,7 @@ import (
 // first of an object. Fields with a zero value are left out unless the method's name begins with "always".
 type jsonWriter struct {
 	b   []byte
+	how Payloads
 	bad bool // a raw field was not JSON
 }
 
@@ -85,7 +87,7 @@ func (w *jsonWriter) raw(name string, p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	if !jsontext.Valid(p) {
+	if w.how&Trusted == 0 && !jsontext.Valid(p) {
 		w.bad = true
 		return
 	}
@@ -99,6 +101,15 @@ func (w *jsonWriter) raw(name string, p []byte) {
 		w.b = append(w.b, p[:end]...)
 		p = p[end+1:]
 	}
+}
+
+// text writes p as a JSON string, "" too: a delta subscriber decodes the string unasked.
+func (w *jsonWriter) text(name string, p []byte) {
+	if !utf8.Valid(p) {
+		w.bad = true
+		return
+	}
+	w.alwaysStr(name, view(p))
 }
 
 // key writes the key of a map entry.

@@ -53,7 +53,7 @@ func (w *jsonWriter) results(m *Reply) {
 	if m.History != nil {
 		w.object(`"history":`)
 		w.name(`"publications":`)
-		w.publications(m.History.Publications)
+		w.publications(m.History.Publications, false)
 		w.alwaysStr(`"epoch":`, m.History.Epoch)
 		w.alwaysUint(`"offset":`, m.History.Offset)
 		w.close()
@@ -118,7 +118,7 @@ func (w *jsonWriter) subscribeResult(m *SubscribeResult) {
 	w.str(`"epoch":`, m.Epoch)
 	if len(m.Publications) > 0 {
 		w.name(`"publications":`)
-		w.publications(m.Publications)
+		w.publications(m.Publications, m.Delta && w.how&Text != 0)
 	}
 	w.flag(`"recovered":`, m.Recovered)
 	w.uint(`"offset":`, m.Offset)
@@ -139,18 +139,22 @@ func (w *jsonWriter) presence(m map[string]*ClientInfo) {
 	w.close()
 }
 
-func (w *jsonWriter) publications(list []*Publication) {
+func (w *jsonWriter) publications(list []*Publication, text bool) {
 	w.b = append(w.b, '[')
 	for _, pub := range list {
 		w.comma()
-		w.publication(pub)
+		w.publication(pub, text)
 	}
 	w.b = append(w.b, ']')
 }
 
-func (w *jsonWriter) publication(m *Publication) {
+func (w *jsonWriter) publication(m *Publication, text bool) {
 	w.open()
-	w.raw(`"data":`, m.Data)
+	if text {
+		w.text(`"data":`, m.Data)
+	} else {
+		w.raw(`"data":`, m.Data)
+	}
 	w.info(m.Info)
 	w.uint(`"offset":`, m.Offset)
 	w.stringMap(`"tags":`, m.Tags)
@@ -182,7 +186,7 @@ func (w *jsonWriter) publicationPush(channel string, pub *Publication) {
 	w.b = append(w.b, `{"push":{`...)
 	w.str(`"channel":`, channel)
 	w.name(`"pub":`)
-	w.publication(pub)
+	w.publication(pub, w.how&Text != 0)
 	w.b = append(w.b, '}', '}')
 }
 
@@ -192,7 +196,7 @@ func (w *jsonWriter) push(m *Push) {
 	w.str(`"channel":`, m.Channel)
 	if m.Pub != nil {
 		w.name(`"pub":`)
-		w.publication(m.Pub)
+		w.publication(m.Pub, w.how&Text != 0)
 	}
 	if m.Join != nil {
 		w.object(`"join":`)

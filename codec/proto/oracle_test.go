@@ -214,8 +214,8 @@ func checkReply(t *testing.T, want *Reply) {
 		}
 		mustSame(t, "ours to theirs "+enc.String(), fromStock(t, theirs, new(Reply)), want)
 		mustSame(t, "theirs to ours "+enc.String(), oneReply(t, back, enc), want)
-		if enc == JSON && !bytes.Equal(ours, back) {
-			t.Fatalf("JSON bytes differ:\n ours   %s\n theirs %s", ours, back)
+		if !bytes.Equal(ours, back) {
+			t.Fatalf("%s bytes differ:\n ours   %q\n theirs %q", enc, ours, back)
 		}
 		if p := want.Push; p != nil && p.Pub != nil && p.Id == 0 && onlyPublication(want) {
 			push, err := AppendPublicationPush(nil, enc, []byte(p.Channel), p.Pub)

@@ -8,15 +8,25 @@ type Encoding uint8
 const (
 	JSON     Encoding = iota // objects joined by '\n', in WebSocket text frames
 	Protobuf                 // messages behind a varint length, in WebSocket binary frames
+
+	// MessagePack is an addition of this server. Its sessions speak Protobuf inside: every function and decoder of this
+	// package treats it as Protobuf, and codec/msgpack turns whole frames into the form on the wire and back.
+	MessagePack
 )
 
-// String is the name used in logs and as a metric label.
+// String is the name used in logs, in ?format= and as a metric label.
 func (e Encoding) String() string {
-	if e == Protobuf {
+	switch e {
+	case Protobuf:
 		return "protobuf"
+	case MessagePack:
+		return "msgpack"
 	}
 	return "json"
 }
+
+// Text reports whether frames of e are WebSocket text frames; others are binary.
+func (e Encoding) Text() bool { return e == JSON }
 
 // Limits bound what one message may ask of a decoder. The zero value is usable.
 type Limits struct {
