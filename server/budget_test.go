@@ -232,6 +232,7 @@ func syntheticThen(t testing.TB, k *nullNet) (p *Program, _ *nullNet, stop func(
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Channel.WithoutNamespace = plainChannels()
 	opts := Options{Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "test",
 		NewPoller: func(int) (poll.Poller, poll.Sys, error) { return k, nullSys{k}, nil }}
 	if p, err = New(cfg, opts); err != nil {

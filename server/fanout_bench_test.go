@@ -26,6 +26,7 @@ import (
 	"shoal/loadtest/engine"
 	"shoal/server/channel"
 	"shoal/server/config"
+	"shoal/server/node"
 	"shoal/server/transport/ws"
 )
 
@@ -235,6 +236,7 @@ func BenchmarkFanoutAgainstBareWrites(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	cfg.Channel.WithoutNamespace = plainChannels()
 	runtime.GOMAXPROCS(2) // as main does for one loop
 	p := runProgram(b, cfg)
 	c := startClients(b, p.Addr().String(), n)
@@ -251,7 +253,7 @@ func BenchmarkFanoutAgainstBareWrites(b *testing.B) {
 	sent := 0
 	published := func() time.Duration {
 		from, before := cpuTime(), p.node.Stats().Delivered.Load()
-		if _, e := p.node.Publish(context.Background(), "news", &channel.Publication{Data: data}); e != nil {
+		if _, e := p.node.Publish(context.Background(), "news", &channel.Publication{Data: data}, node.PublishOptions{}); e != nil {
 			b.Fatal(e)
 		}
 		for p.node.Stats().Delivered.Load()-before < uint64(n) || p.node.InflightBytes() > 0 {

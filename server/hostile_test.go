@@ -293,7 +293,7 @@ func badCommands() map[string]badCommand {
 		"map subscription":     {`{"id":9,"subscribe":{"channel":"new","type":1}}`, 0, 108},
 		"history":              {`{"id":9,"history":{"channel":"bad"}}`, 0, 108},
 		"presence":             {`{"id":9,"presence":{"channel":"bad"}}`, 0, 108},
-		"rpc":                  {`{"id":9,"rpc":{"method":"x"}}`, 0, 108},
+		"rpc":                  {`{"id":9,"rpc":{"method":"x"}}`, 0, 104},
 	}
 }
 

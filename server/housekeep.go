@@ -27,6 +27,42 @@ func (p *Program) housekeep(ctx context.Context) error {
 	}
 }
 
+// tend has done, until ctx ends, what is due by the second: subscriptions and histories
+// expire, collected joins and leaves are told, positions are compared.
+func (p *Program) tend(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	every := int(p.cfg.Client.ChannelPositionCheckDelay / time.Second)
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		for _, r := range p.rows {
+			if err := r.l.Post(tending{r}); err != nil {
+				break // the loop is busy or has ended: another time
+			}
+		}
+		p.broker.Expire(expireBudget)
+		p.node.TellSignals()
+		if every > 0 && n%every == 0 {
+			if err := p.node.CheckPositions(ctx); err != nil && ctx.Err() == nil {
+				p.opts.Logger.Warn("positions were not compared with the broker", "error", err)
+			}
+		}
+	}
+}
+
+// expireBudget is how many channels are looked at for expired history in a second.
+const expireBudget = 100_000
+
+// tending is the message that has a shard do what is due.
+type tending struct{ row *row }
+
+// Deliver implements [loop.Message].
+func (t tending) Deliver(*loop.Loop) { t.row.shard.Tend() }
+
 // trim has every loop and pool give up what it does not need, and returns to the
 // system what the heap then has too much.
 func (p *Program) trim() {
@@ -36,6 +72,7 @@ func (p *Program) trim() {
 		}
 	}
 	p.node.Trim()
+	p.broker.Trim()
 	p.buffers.Trim()
 	p.bytes.Trim()
 	p.codec.Trim()

@@ -1,8 +1,10 @@
 package server
 
 import (
-	"context"
 	"expvar"
+	"fmt"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -11,9 +13,8 @@ import (
 
 	"shoal/server/admin"
 	"shoal/server/api"
-	"shoal/server/channel"
+	"shoal/server/api/rpc"
 	"shoal/server/metrics"
-	"shoal/server/node"
 )
 
 // handlers are what the two ports serve; internal is nil when there is one port.
@@ -41,6 +42,9 @@ func (p *Program) handlers() (handlers, error) {
 			}
 		})
 	}
+	if e := p.cfg.Swagger; e.Enabled {
+		backstage.Handle(e.HandlerPrefix, api.OpenAPI())
+	}
 	if e := p.cfg.Debug; e.Enabled {
 		mountDebug(backstage, strings.TrimSuffix(e.HandlerPrefix, "/"))
 	}
@@ -58,6 +62,8 @@ func (p *Program) mountAPI(backstage, public *http.ServeMux) error {
 	}
 	h, err := api.New(api.Config{
 		Key: c.Key, Insecure: c.Insecure, Transport: c.ErrorMode == "transport",
+		BodyBytesMax: int64(c.BodySizeLimit), BatchMax: c.BatchLimit, BroadcastMax: c.BroadcastLimit,
+		Workers: p.workers, Spread: p.broker.Blocking(), AccessLog: p.accessLog(), Clock: p.opts.Clock,
 		Count: p.api.count, Rejected: func() { p.api.rejected.Add(1) },
 	}, service{p}, p.opts.Logger)
 	if err != nil {
@@ -73,6 +79,43 @@ func (p *Program) mountAPI(backstage, public *http.ServeMux) error {
 	mount(backstage)
 	if c.External && backstage != public {
 		mount(public)
+	}
+	return nil
+}
+
+// accessLog is where calls of the API are logged; nil for nowhere.
+func (p *Program) accessLog() *slog.Logger {
+	if !p.cfg.HTTPAPI.AccessLog {
+		return nil
+	}
+	return p.opts.Logger
+}
+
+// openGRPC binds the port of the gRPC API.
+func (p *Program) openGRPC() error {
+	c := p.cfg.GRPCAPI
+	if !c.Enabled {
+		return nil
+	}
+	cfg := rpc.Config{
+		Key: c.Key, Insecure: c.Insecure, Transport: c.ErrorMode == "transport", MessageBytesMax: c.MaxReceiveMessageSize,
+		Clock: p.opts.Clock, Count: p.api.count, Rejected: func() { p.api.rejected.Add(1) },
+	}
+	if log := p.accessLog(); log != nil {
+		cfg.Access = func(a rpc.Access) {
+			log.Info("API call", "method", a.Method, "status", a.Status, "error", a.Error, "duration", a.Duration, "remote", a.Remote)
+		}
+	}
+	calls := &api.Calls{
+		Service: service{p}, BatchMax: p.cfg.HTTPAPI.BatchLimit, BroadcastMax: p.cfg.HTTPAPI.BroadcastLimit,
+		Workers: p.workers, Spread: p.broker.Blocking(),
+	}
+	var err error
+	if p.grpc, err = rpc.New(cfg, calls, p.opts.Logger); err != nil {
+		return fmt.Errorf("grpc_api: %w", err)
+	}
+	if p.grpcListener, err = net.Listen("tcp", hostPort(c.Address, c.Port)); err != nil {
+		return fmt.Errorf("grpc_api.port: cannot listen: %w; choose another port or stop the program that holds it", err)
 	}
 	return nil
 }
@@ -124,44 +167,4 @@ func (s *apiStats) count(method string, code uint32) {
 	if code != 0 {
 		s.errors[code]++
 	}
-}
-
-// service is the node as the API sees it.
-type service struct{ p *Program }
-
-var _ api.Service = service{}
-
-func (s service) Publish(ctx context.Context, name string, pub *channel.Publication) (channel.Position, *channel.Error) {
-	return s.p.node.Publish(ctx, name, pub)
-}
-
-func (s service) Channels(ctx context.Context, match func(string) bool) (map[string]int, *channel.Error) {
-	counts, err := s.p.node.Subscribers(ctx, match)
-	return counts, s.failure("channels", err)
-}
-
-func (s service) Info(context.Context) (api.Info, *channel.Error) {
-	stats := s.p.node.Stats()
-	return api.Info{Nodes: []api.NodeInfo{{
-		UID: s.p.opts.UID, Name: s.p.name(), Version: s.p.opts.Version,
-		NumClients: int(stats.Connected.Load()), NumUsers: int(stats.Users.Load()),
-		NumSubs: int(stats.Subscriptions.Load()), NumChannels: s.p.node.Channels(),
-		Uptime: int64(s.p.opts.Clock().Sub(s.p.started).Seconds()),
-	}}}, nil
-}
-
-func (s service) Disconnect(ctx context.Context, who api.Target, d channel.Disconnect) *channel.Error {
-	if who.Session != "" {
-		return nil // WebSocket sessions have no session id, so none fits
-	}
-	_, err := s.p.node.Disconnect(ctx, node.Target{User: who.User, Client: who.Client, Spare: who.Whitelist}, d)
-	return s.failure("disconnect", err)
-}
-
-func (s service) failure(call string, err error) *channel.Error {
-	if err == nil {
-		return nil
-	}
-	s.p.opts.Logger.Warn("API call failed", "method", call, "error", err)
-	return channel.ErrInternal.Err()
 }

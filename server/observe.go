@@ -83,6 +83,12 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 		PublishErrors: s.PublishFailed.Load(), InflightBytes: p.node.InflightBytes(), Publications: s.Published.Load(), Deliveries: s.Delivered.Load(),
 		Dormant: int(s.Dormant.Load()), PingsSent: s.Pings.Load(), PongsMissed: s.PongsMissed.Load(),
 		APIRejections: p.api.rejected.Load(), HandedOver: p.door.HandedOver.Load(),
+		Recoveries: []metrics.Labeled{
+			{Label: "recovered", Count: s.Recovered.Load()}, {Label: "unrecovered", Count: s.Unrecovered.Load()},
+		},
+		RecoveredPublications: s.RecoveredPublications.Load(), Insufficient: s.Insufficient.Load(),
+		Unsubscribed: s.Unsubscribed.Load(), SignalsFailed: s.SignalsFailed.Load(), MessagesDropped: s.MessagesDropped.Load(),
+		Workers: p.workerSnapshot(), History: p.historySnapshot(),
 	}
 	s.EachCommand(func(m string, n uint64) { out.Commands = append(out.Commands, metrics.Labeled{Label: m, Count: n}) })
 	s.EachError(func(code uint32, n uint64) { out.Errors = append(out.Errors, coded(code, n)) })
@@ -106,6 +112,24 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 		out.APIErrors = append(out.APIErrors, coded(code, n))
 	}
 	return out
+}
+
+func (p *Program) workerSnapshot() metrics.WorkerSnapshot {
+	s := p.workers.Stats()
+	out := metrics.WorkerSnapshot{Running: s.Running, Done: s.Done, Panics: s.Panics}
+	for class := range s.Queued {
+		out.Queued += s.Queued[class]
+		out.Refused += s.Refused[class]
+	}
+	return out
+}
+
+func (p *Program) historySnapshot() metrics.HistorySnapshot {
+	s := p.broker.Stats()
+	return metrics.HistorySnapshot{
+		Streams: s.Streams, Publications: s.Publications, Bytes: s.HistoryBytes + s.KeyBytes,
+		IdempotencyKeys: s.IdempotencyKeys, KeysEvicted: s.KeysEvicted,
+	}
 }
 
 func coded(code uint32, n uint64) metrics.Labeled {

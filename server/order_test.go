@@ -11,6 +11,7 @@ import (
 	"shoal/codec/ws"
 	"shoal/server/channel"
 	"shoal/server/config"
+	"shoal/server/node"
 )
 
 // Publishers race each other through the API's door and as clients on both loops; all
@@ -35,7 +36,7 @@ func TestAllReceiversSeeOneOrder(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				data := fmt.Appendf(nil, `{"p":%d,"i":%d}`, p, i)
-				if _, e := r.p.node.Publish(context.Background(), "race", &channel.Publication{Data: data}); e != nil {
+				if _, e := r.p.node.Publish(context.Background(), "race", &channel.Publication{Data: data}, node.PublishOptions{}); e != nil {
 					t.Error(e)
 					return
 				}

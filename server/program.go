@@ -20,6 +20,9 @@ import (
 	"shoal/loop/poll"
 	"shoal/pool/buffer"
 	"shoal/pool/shared"
+	"shoal/pool/worker"
+	"shoal/server/api/rpc"
+	"shoal/server/backend"
 	"shoal/server/broker/memory"
 	"shoal/server/config"
 	"shoal/server/node"
@@ -58,6 +61,8 @@ type Program struct {
 	bytes   *shared.Pool
 	buffers *buffer.Pool
 	codec   *deflate.Codec
+	workers *worker.Pool
+	backend backend.Backend // nil: there is none
 	rows    []*row
 	door    door.Stats
 
@@ -68,6 +73,9 @@ type Program struct {
 	internal net.Listener // nil: everything is on the front door
 	servers  []*http.Server
 	api      apiStats
+
+	grpc         *rpc.Server // nil: off, as its listener
+	grpcListener net.Listener
 }
 
 // row is what one loop serves.
@@ -91,11 +99,12 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 		return nil, err
 	}
 	p := &Program{
-		cfg: cfg, opts: opts, started: opts.Clock(), broker: memory.New(), codec: codec,
+		cfg: cfg, opts: opts, started: opts.Clock(), broker: memory.New(memory.Config{Clock: opts.Clock}), codec: codec,
 		bytes:   shared.NewPool(shared.Config{}),
 		buffers: buffer.New(buffer.Config{}),
 		out:     door.NewListener(waitingMax, requestConnsMax),
 	}
+	p.workers = worker.New(worker.Config{OnPanic: p.workerPanicked})
 	nodeConfig, err := p.nodeConfig()
 	if err != nil {
 		return nil, err
@@ -110,6 +119,11 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// workerPanicked logs what a question to the backend, or a token, did to a worker.
+func (p *Program) workerPanicked(value any, stack []byte) {
+	p.opts.Logger.Error("panic recovered", "where", "worker", "panic", fmt.Sprint(value), "stack", string(stack))
 }
 
 // HTTP conns that left the loops: how many may wait for the HTTP server, and how
@@ -190,6 +204,9 @@ func (p *Program) listen() error {
 		return err
 	}
 	p.out.Bound(net.TCPAddrFromAddrPort(p.addr))
+	if err := p.openGRPC(); err != nil {
+		return err
+	}
 	if p.cfg.HTTPServer.InternalPort == 0 {
 		return nil
 	}
@@ -232,6 +249,14 @@ func (p *Program) InternalAddr() net.Addr {
 	return p.internal.Addr()
 }
 
+// GRPCAddr is the address of the gRPC API, nil when it is off.
+func (p *Program) GRPCAddr() net.Addr {
+	if p.grpcListener == nil {
+		return nil
+	}
+	return p.grpcListener.Addr()
+}
+
 // Run serves until ctx ends or a part fails, then shuts down: sessions are closed
 // with code 3001, what is queued is sent, HTTP requests are finished. It returns
 // nil after a shutdown that was in time.
@@ -251,9 +276,13 @@ func (p *Program) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { return p.loops.Run(context.WithoutCancel(ctx)) })
 	g.Go(func() error { return p.housekeep(ctx) })
+	g.Go(func() error { return p.tend(ctx) })
 	p.serve(g, handlers.public, p.out)
 	if p.internal != nil {
 		p.serve(g, handlers.internal, p.internal)
+	}
+	if p.grpc != nil {
+		g.Go(func() error { return p.grpc.Serve(p.grpcListener) })
 	}
 	g.Go(func() error {
 		<-ctx.Done()
@@ -261,7 +290,7 @@ func (p *Program) Run(ctx context.Context) error {
 			stopBroker()
 			select {
 			case <-brokerEnded:
-				return p.node.Drain(ctx)
+				return errors.Join(p.node.Drain(ctx), p.workers.Close(ctx))
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -300,6 +329,9 @@ func (p *Program) shutdown(drain func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Shutdown.Timeout)
 	defer cancel()
 	err := errors.Join(drain(ctx), p.loops.Shutdown(ctx))
+	if p.grpc != nil {
+		err = errors.Join(err, p.grpc.Shutdown(ctx))
+	}
 	for _, s := range p.servers {
 		if late := s.Shutdown(ctx); late != nil {
 			err = errors.Join(err, late, s.Close())
@@ -321,6 +353,9 @@ func (p *Program) Close() error {
 	var err error
 	if p.internal != nil {
 		err = p.internal.Close()
+	}
+	if p.grpcListener != nil {
+		err = errors.Join(err, p.grpcListener.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -23,6 +23,7 @@ import (
 	"shoal/codec/ws"
 	"shoal/server/channel"
 	"shoal/server/config"
+	"shoal/server/node"
 )
 
 // quick shortens what a test would otherwise wait for, and lets two loops serve.
@@ -345,7 +346,7 @@ func (c *control) check(t *testing.T) {
 	const n = 20
 	for i := range n {
 		pub := channel.Publication{Data: fmt.Appendf(nil, `{"n":%d}`, c.next+i)}
-		if _, e := c.r.p.node.Publish(t.Context(), c.channel, &pub); e != nil {
+		if _, e := c.r.p.node.Publish(t.Context(), c.channel, &pub, node.PublishOptions{}); e != nil {
 			t.Fatalf("publish to the control client: %v", e)
 		}
 	}

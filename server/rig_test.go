@@ -12,6 +12,7 @@ import (
 
 	"github.com/centrifugal/centrifuge-go"
 
+	"shoal/server/channel"
 	"shoal/server/config"
 )
 
@@ -25,6 +26,15 @@ type rig struct {
 	stop func()
 }
 
+// plainChannels are open to everybody and keep nothing: what tests about other things
+// want of channels.
+func plainChannels() channel.Options {
+	return channel.Options{
+		AllowSubscribeForClient: true, AllowSubscribeForAnonymous: true,
+		AllowPublishForSubscriber: true, AllowPublishForAnonymous: true,
+	}
+}
+
 // patience bounds every wait of a test; nothing is measured by it.
 const patience = 20 * time.Second
 
@@ -36,6 +46,7 @@ func start(t *testing.T, change func(*config.Config), options ...func(*Options))
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Channel.WithoutNamespace = plainChannels()
 	if change != nil {
 		change(&cfg)
 	}

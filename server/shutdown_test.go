@@ -15,6 +15,7 @@ import (
 	"shoal/codec/ws"
 	"shoal/server/channel"
 	"shoal/server/config"
+	"shoal/server/node"
 )
 
 // receiver notes every publication by its data until the connection ends.
@@ -80,7 +81,7 @@ func shutdownRound(t *testing.T, clients int) {
 		publishers.Go(func() {
 			for i := 0; ; i++ {
 				data := fmt.Sprintf(`{"p":%d,"i":%d}`, p, i)
-				_, e := r.p.node.Publish(context.Background(), "news", &channel.Publication{Data: []byte(data)})
+				_, e := r.p.node.Publish(context.Background(), "news", &channel.Publication{Data: []byte(data)}, node.PublishOptions{})
 				if e != nil {
 					return // the node says that it stops
 				}

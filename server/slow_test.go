@@ -11,6 +11,7 @@ import (
 	"shoal/codec/ws"
 	"shoal/server/channel"
 	"shoal/server/config"
+	"shoal/server/node"
 )
 
 // lockstep publishes until stop says so, each publication only after all receivers
@@ -24,7 +25,7 @@ func (r *rig) lockstep(t *testing.T, name string, data func(i int) string, recei
 			return i
 		}
 		want := data(i)
-		if _, e := r.p.node.Publish(t.Context(), name, &channel.Publication{Data: []byte(want)}); e != nil {
+		if _, e := r.p.node.Publish(t.Context(), name, &channel.Publication{Data: []byte(want)}, node.PublishOptions{}); e != nil {
 			t.Fatalf("publication %d: %v", i, e)
 		}
 		for k, c := range receivers {

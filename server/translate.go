@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"strings"
 	"time"
 
 	"shoal/codec/deflate"
 	"shoal/codec/handshake"
+	"shoal/codec/msgpack"
 	"shoal/codec/proto"
 	codecws "shoal/codec/ws"
 	"shoal/loop"
@@ -15,6 +17,8 @@ import (
 	"shoal/server/channel"
 	"shoal/server/config"
 	"shoal/server/node"
+	"shoal/server/node/route"
+	"shoal/server/node/wire"
 	"shoal/server/session"
 	"shoal/server/transport/door"
 	"shoal/server/transport/ws"
@@ -49,7 +53,7 @@ func (p *Program) loopConfig() loop.Config {
 	}
 }
 
-var _ = [1]struct{}{}[config.LoopsMax-node.LoopsMax] // the same number on one floor
+var _ = [1]struct{}{}[config.LoopsMax-route.LoopsMax] // the same number on one floor
 
 // loopCount is the number of loops: one for every processor unless configured, at
 // most what a node can have.
@@ -57,11 +61,11 @@ func (p *Program) loopCount() int {
 	if n := p.cfg.Loop.Loops; n > 0 {
 		return n
 	}
-	return min(runtime.GOMAXPROCS(0), node.LoopsMax)
+	return min(runtime.GOMAXPROCS(0), route.LoopsMax)
 }
 
 func (p *Program) nodeConfig() (node.Config, error) {
-	rules, err := channel.Compile(channelConfig(&p.cfg.Channel))
+	rules, err := channel.Compile(p.cfg.Channel)
 	if err != nil {
 		return node.Config{}, err
 	}
@@ -74,32 +78,12 @@ func (p *Program) nodeConfig() (node.Config, error) {
 		Session: sessionConfig(&p.cfg, rules), Auth: authority, Forms: p.forms(),
 		Random: p.opts.Random, Logger: p.opts.Logger, Bytes: p.bytes,
 		Commands: proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
+		Workers:  p.workers, Backend: p.backend,
+		HistoryMax: p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
+		ExpiredSubWait: p.cfg.Client.ExpiredSubCloseDelay, ServerTime: p.cfg.Client.ConnectIncludeServerTime,
+		UserHeader: strings.ToLower(p.cfg.Client.UserIDHTTPHeader), HeadersKept: len(p.cfg.KeptHeaders()) > 0,
+		SingleConn: p.cfg.Client.PersonalChannel.Enabled && p.cfg.Client.PersonalChannel.SingleConnection,
 	}, nil
-}
-
-func channelConfig(c *config.Channel) channel.Config {
-	out := channel.Config{
-		WithoutNamespace: channelOptions("", &c.WithoutNamespace),
-		MaxLength:        c.MaxLength, PrivatePrefix: c.PrivatePrefix, NamespaceBoundary: c.NamespaceBoundary,
-		UserBoundary: c.UserBoundary, UserSeparator: c.UserSeparator,
-	}
-	for i := range c.Namespaces {
-		out.Namespaces = append(out.Namespaces, channelOptions(c.Namespaces[i].Name, &c.Namespaces[i].ChannelOptions))
-	}
-	return out
-}
-
-func channelOptions(name string, o *config.ChannelOptions) channel.Options {
-	return channel.Options{
-		Name:                       name,
-		AllowSubscribeForClient:    o.AllowSubscribeForClient,
-		AllowSubscribeForAnonymous: o.AllowSubscribeForAnonymous,
-		AllowPublishForClient:      o.AllowPublishForClient,
-		AllowPublishForSubscriber:  o.AllowPublishForSubscriber,
-		AllowPublishForAnonymous:   o.AllowPublishForAnonymous,
-		AllowUserLimitedChannels:   o.AllowUserLimitedChannels,
-		ChannelRegex:               o.ChannelRegex,
-	}
 }
 
 func authority(c *config.Client, rules *channel.Rules) (*auth.Authority, error) {
@@ -107,6 +91,7 @@ func authority(c *config.Client, rules *channel.Rules) (*auth.Authority, error) 
 		Rules: rules, Insecure: c.Insecure,
 		AllowAnonymousWithoutToken:  c.AllowAnonymousConnect,
 		DisallowAnonymousWithTokens: c.DisallowAnonymousConnectionToken,
+		Personal:                    c.PersonalChannel.Enabled, PersonalNamespace: c.PersonalChannel.Namespace,
 	}
 	var err error
 	if a.ConnectTokens, err = auth.New(tokenConfig(&c.Token)); err != nil {
@@ -126,6 +111,9 @@ func tokenConfig(c *config.Token) auth.Config {
 		HMACSecretKey: c.HMACSecretKey, HMACPreviousSecretKey: c.HMACPreviousSecretKey,
 		HMACPreviousSecretKeyValidUntil: c.HMACPreviousSecretKeyValidUntil,
 		Audience:                        c.Audience, AudienceRegex: c.AudienceRegex,
+		Fetch:        NewKeyFetcher(),
+		RSAPublicKey: c.RSAPublicKey, ECDSAPublicKey: c.ECDSAPublicKey,
+		JWKSPublicEndpoint: c.JWKSPublicEndpoint, InsecureSkipJWKSEndpointSafetyCheck: c.InsecureSkipJWKSSafetyCheck,
 		Issuer: c.Issuer, IssuerRegex: c.IssuerRegex, UserIDClaim: c.UserIDClaim,
 	}
 }
@@ -151,27 +139,40 @@ func sessionConfig(c *config.Config, rules *channel.Rules) session.Config {
 }
 
 // forms are the ways in which publications reach WebSocket sessions.
-func (p *Program) forms() []node.Form {
-	var forms []node.Form
-	for _, enc := range [...]proto.Encoding{proto.JSON, proto.Protobuf} {
-		op := codecws.Text
-		if enc == proto.Protobuf {
-			op = codecws.Binary
-		}
-		forms = append(forms, node.Form{Encoding: enc, Frame: func(dst, scratch, payload []byte) ([]byte, []byte) {
-			return ws.AppendPublication(dst, op, payload), scratch
-		}})
+func (p *Program) forms() []wire.Form {
+	var forms []wire.Form
+	for _, enc := range [...]proto.Encoding{proto.JSON, proto.Protobuf, proto.MessagePack} {
+		forms = append(forms, wire.Form{Encoding: enc, Frame: p.framer(enc, nil)})
 		if p.cfg.WebSocket.Compression {
-			min := p.cfg.WebSocket.CompressionMinSize
-			forms = append(forms, node.Form{Encoding: enc, Deflated: true, Frame: func(dst, scratch, payload []byte) ([]byte, []byte) {
-				if len(payload) < min {
-					return ws.AppendPublication(dst, op, payload), scratch
-				}
-				return ws.AppendDeflated(dst, scratch, p.codec, op, payload)
-			}})
+			forms = append(forms, wire.Form{Encoding: enc, Deflated: true, Frame: p.framer(enc, p.codec)})
 		}
 	}
 	return forms
+}
+
+// framer frames payloads of an encoding; with a codec it compresses those that are
+// worth it.
+func (p *Program) framer(enc proto.Encoding, codec *deflate.Codec) func(dst, scratch, payload []byte) ([]byte, []byte) {
+	op, min := codecws.Binary, p.cfg.WebSocket.CompressionMinSize
+	if enc == proto.JSON {
+		op = codecws.Text
+	}
+	frame := func(dst, scratch, payload []byte) ([]byte, []byte) {
+		if codec == nil || len(payload) < min {
+			return ws.AppendPublication(dst, op, payload), scratch
+		}
+		return ws.AppendDeflated(dst, scratch, codec, op, payload)
+	}
+	if enc != proto.MessagePack {
+		return frame
+	}
+	return func(dst, scratch, payload []byte) ([]byte, []byte) {
+		packed, err := msgpack.AppendReplies(nil, payload)
+		if err != nil { // our own Protobuf is always transcoded
+			panic(err)
+		}
+		return frame(dst, scratch, packed)
+	}
 }
 
 func (p *Program) webSocketConfig(l *loop.Loop) (ws.Config, error) {
@@ -180,7 +181,7 @@ func (p *Program) webSocketConfig(l *loop.Loop) (ws.Config, error) {
 		return ws.Config{}, fmt.Errorf("client.allowed_origins: %w", err)
 	}
 	c := ws.Config{
-		Kind: kindWebSocket, Subprotocols: true, Admit: p.admit,
+		Kind: kindWebSocket, Subprotocols: true, Admit: p.admit, KeepHeaders: p.cfg.KeptHeaders(),
 		MessageBytesMax:  p.cfg.WebSocket.MessageSizeLimit,
 		InflatedBytesMax: p.cfg.WebSocket.InflatedLimit(),
 		DeflateBytesMin:  p.cfg.WebSocket.CompressionMinSize,

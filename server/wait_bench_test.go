@@ -216,6 +216,7 @@ func BenchmarkWaitDuringFanout(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	cfg.Channel.WithoutNamespace = plainChannels()
 	runtime.GOMAXPROCS(2) // as main does for one loop
 	p := runProgram(b, cfg)
 	self, err := os.Executable()

@@ -13,19 +13,19 @@ import (
 
 	"shoal/server/channel"
 	"shoal/server/config"
-	"shoal/server/node"
+	"shoal/server/node/route"
 )
 
 func TestAMachineOfManyProcessorsIsServed(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(node.LoopsMax + 1))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(route.LoopsMax + 1))
 	cfg := config.Default()
 	cfg.HTTPServer.Address, cfg.HTTPServer.Port = "127.0.0.1", 0
 	p, err := New(cfg, Options{Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := p.loops.Loops(); got != node.LoopsMax {
-		t.Errorf("%d loops, want the %d a node can have", got, node.LoopsMax)
+	if got := p.loops.Loops(); got != route.LoopsMax {
+		t.Errorf("%d loops, want the %d a node can have", got, route.LoopsMax)
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)

@@ -2,306 +2,248 @@ package api
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"shoal/server/channel"
 )
-
-// fake is a service that notes what it is asked and answers what it is told.
-type fake struct {
-	published []string
-	target    Target
-	code      channel.Disconnect
-	match     func(string) bool
-	err       *channel.Error
-	pos       channel.Position
-}
-
-func (f *fake) Publish(_ context.Context, name string, pub *channel.Publication) (channel.Position, *channel.Error) {
-	f.published = append(f.published, name+"="+string(pub.Data))
-	if pub.Offset != 0 {
-		panic("the publication carries the position it got in another channel")
-	}
-	pub.Offset = 99 // a broker writes here
-	if f.err != nil && strings.HasPrefix(name, "bad") {
-		return channel.Position{}, f.err
-	}
-	return f.pos, nil
-}
-
-func (f *fake) Channels(_ context.Context, match func(string) bool) (map[string]int, *channel.Error) {
-	f.match = match
-	return map[string]int{"a": 2}, f.err
-}
-
-func (f *fake) Info(context.Context) (Info, *channel.Error) {
-	return Info{Nodes: []NodeInfo{{UID: "u", Name: "n", NumClients: 3}}}, f.err
-}
-
-func (f *fake) Disconnect(_ context.Context, who Target, d channel.Disconnect) *channel.Error {
-	f.target, f.code = who, d
-	return f.err
-}
-
-type rig struct {
-	h        *Handler
-	s        *fake
-	counted  []uint32
-	rejected int
-}
-
-func newRig(t *testing.T, change func(*Config)) *rig {
-	t.Helper()
-	r := &rig{s: &fake{}}
-	cfg := Config{Key: "k", Count: func(_ string, code uint32) { r.counted = append(r.counted, code) }, Rejected: func() { r.rejected++ }}
-	if change != nil {
-		change(&cfg)
-	}
-	h, err := New(cfg, r.s, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.h = h
-	return r
-}
-
-func (r *rig) post(path, body string, headers ...string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
-	req.URL.Path = path
-	req.Header.Set("X-API-Key", "k")
-	for i := 0; i+1 < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
-	}
-	w := httptest.NewRecorder()
-	r.h.ServeHTTP(w, req)
-	return w
-}
 
 func TestNewDemandsAKeyOrInsecure(t *testing.T) {
 	if _, err := New(Config{}, &fake{}, nil); err == nil || !strings.Contains(err.Error(), "http_api.key") {
 		t.Errorf("got %v", err)
 	}
 	r := newRig(t, func(c *Config) { c.Key, c.Insecure = "", true })
-	if w := r.post("/info", ``, "X-API-Key", ""); w.Code != 200 {
+	if w := r.post("/info", `{}`, "X-API-Key", ""); w.Code != 200 {
 		t.Errorf("insecure answered %d", w.Code)
 	}
-}
-
-func TestEveryMethodAsksTheService(t *testing.T) {
-	r := newRig(t, nil)
-	r.s.pos = channel.Position{Offset: 7, Epoch: "xyz"}
-	for _, c := range []struct{ path, body, want string }{
-		{"/publish", `{"channel":"c","data":{"a":1}}`, `{"result":{"offset":7,"epoch":"xyz"}}`},
-		{"/publish", `{"channel":"c","b64data":"aGk="}`, `{"result":{"offset":7,"epoch":"xyz"}}`},
-		{"", `{"method":"publish","params":{"channel":"old","data":1}}`, `{"result":{"offset":7,"epoch":"xyz"}}`},
-		{"/broadcast", `{"channels":["x","y"],"data":2}`, `{"result":{"responses":[{"result":{"offset":7,"epoch":"xyz"}},{"result":{"offset":7,"epoch":"xyz"}}]}}`},
-		{"/channels", `{"pattern":"a*"}`, `{"result":{"channels":{"a":{"num_clients":2}}}}`},
-		{"/info", ``, `{"result":{"nodes":[{"uid":"u","name":"n","version":"","num_clients":3,"num_users":0,"num_subs":0,"num_channels":0,"uptime":0}]}}`},
-		{"/disconnect", `{"user":"u","client":"c","session":"s","whitelist":["w"],"disconnect":{"code":4001,"reason":"r"}}`, `{"result":{}}`},
-	} {
-		w := r.post(c.path, c.body)
-		if w.Code != 200 || w.Body.String() != c.want {
-			t.Errorf("%s %s: answered %d %s, want %s", c.path, c.body, w.Code, w.Body, c.want)
-		}
-		if w.Header().Get("Content-Type") != "application/json" || w.Header().Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%s: headers %v", c.path, w.Header())
-		}
-	}
-	if got, want := strings.Join(r.s.published, " "), `c={"a":1} c=hi old=1 x=2 y=2`; got != want {
-		t.Errorf("published %s, want %s", got, want)
-	}
-	if !r.s.match("abc") || r.s.match("b") {
-		t.Error("the pattern a* matches wrongly")
-	}
-	if r.s.target.User != "u" || r.s.target.Client != "c" || r.s.target.Session != "s" || len(r.s.target.Whitelist) != 1 ||
-		r.s.code != (channel.Disconnect{Code: 4001, Reason: "r"}) {
-		t.Errorf("disconnect asked for %+v with %+v", r.s.target, r.s.code)
-	}
-	if len(r.counted) != 7 {
-		t.Errorf("%d calls were counted", len(r.counted))
-	}
-	if r.post("/disconnect", `{"user":"u"}`); r.s.code.Code != uint32(channel.DisconnectForced) {
-		t.Errorf("without a code: %+v", r.s.code)
-	}
-}
-
-func TestPatternsOfChannelsAreGlobs(t *testing.T) {
-	for _, c := range []struct{ pattern, matches, misses string }{
-		{"chat:*", "chat:a/b", "news:a"}, // unlike a path's, a channel's * passes over slashes
-		{"*/b", "chat:a/b", "chat:a/c"},
-		{"chat:?x", "chat:/x", "chat:x"},
-		{"chat:[a-c]", "chat:b", "chat:d"},
-		{"chat:[!a-c]", "chat:d", "chat:b"},
-		{`chat:\*`, "chat:*", "chat:a"},
-		{`chat:\{a}`, "chat:{a}", "chat:a"},
-	} {
-		match, err := compilePattern(c.pattern)
-		if err != nil || !match(c.matches) || match(c.misses) {
-			t.Errorf("%s: error %v, or it does not match %q alone of it and %q", c.pattern, err, c.matches, c.misses)
-		}
-	}
-	r := newRig(t, nil)
-	for _, pattern := range []string{"chat:[a", `chat:{a,b}`, `chat:\`} {
-		body, _ := json.Marshal(map[string]string{"pattern": pattern})
-		if w := r.post("/channels", string(body)); !strings.Contains(w.Body.String(), `"code":107`) {
-			t.Errorf("pattern %s: answered %s, want error 107", pattern, w.Body)
-		}
-	}
-}
-
-func TestErrorsOfTheServiceBecomeAnswers(t *testing.T) {
-	for code, status := range map[channel.ErrorCode]int{
-		channel.ErrInternal: 500, channel.ErrUnknownChannel: 404, channel.ErrMethodNotFound: 404, channel.ErrBadRequest: 400,
-		channel.ErrNotAvailable: 404, channel.ErrTooManyRequests: 429, channel.ErrUnrecoverablePosition: 416, channel.ErrConcurrentPagination: 409, channel.ErrPermissionDenied: 500,
-	} {
-		r := newRig(t, nil)
-		r.s.err = code.Err()
-		for _, c := range []struct{ path, body string }{
-			{"/publish", `{"channel":"bad","data":1}`}, {"/channels", `{}`}, {"/info", `{}`}, {"/disconnect", `{"user":"u"}`},
-		} {
-			if w := r.post(c.path, c.body); w.Code != 200 || !strings.Contains(w.Body.String(), `"message":"`+code.Err().Message) {
-				t.Errorf("%s with error %d: answered %d %s", c.path, code, w.Code, w.Body)
-			}
-			if w := r.post(c.path, c.body, "X-Centrifugo-Error-Mode", "transport"); w.Code != status {
-				t.Errorf("%s with error %d in transport mode: answered %d, want %d", c.path, code, w.Code, status)
-			}
-		}
-		for _, counted := range r.counted {
-			if counted != uint32(code) {
-				t.Errorf("counted %v, want %d", r.counted, code)
-			}
-		}
-		w := r.post("/broadcast", `{"channels":["ok","bad-1"],"data":1}`, "X-Centrifugo-Error-Mode", "transport")
-		if w.Code != 200 || !strings.Contains(w.Body.String(), `[{"result":{}},{"error":{"code":`) {
-			t.Errorf("a broadcast that failed in part answered %d %s", w.Code, w.Body)
-		}
-	}
-}
-
-func TestBroadcastGivesEveryChannelItsOwnPublication(t *testing.T) {
-	r := newRig(t, nil)
-	var seen []*channel.Publication
-	service := watching{r.s, func(pub *channel.Publication) {
-		for _, other := range seen {
-			if other == pub {
-				t.Error("two channels share a publication")
-			}
-		}
-		if pub.Offset != 0 {
-			t.Error("a channel sees the offset of another")
-		}
-		seen = append(seen, pub)
-	}}
-	h, err := New(Config{Insecure: true}, service, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.h = h
-	if r.post("/broadcast", `{"channels":["a","b","c"],"data":1}`); len(seen) != 3 {
-		t.Errorf("%d publications", len(seen))
-	}
-}
-
-type watching struct {
-	*fake
-	see func(*channel.Publication)
-}
-
-func (w watching) Publish(ctx context.Context, name string, pub *channel.Publication) (channel.Position, *channel.Error) {
-	w.see(pub)
-	return w.fake.Publish(ctx, name, pub)
 }
 
 func TestKeysAndMethodsOfRequests(t *testing.T) {
 	r := newRig(t, nil)
 	for _, c := range []struct {
-		header, value string
-		status        int
+		header, value, query string
+		status               int
 	}{
-		{"X-API-Key", "k", 200}, {"X-API-Key", "K", 401}, {"X-API-Key", "kk", 401}, {"X-API-Key", "", 401},
-		{"Authorization", "apikey k", 200}, {"Authorization", "ApiKey k", 200}, {"Authorization", "apikey", 401},
-		{"Authorization", "apikey  k", 401}, {"Authorization", "Bearer k", 401}, {"Authorization", "k", 401},
+		{"X-API-Key", "k", "", 200}, {"X-API-Key", "K", "", 401}, {"X-API-Key", "kk", "", 401}, {"X-API-Key", "", "", 401},
+		{"Authorization", "apikey k", "", 200}, {"Authorization", "ApiKey k", "", 200}, {"Authorization", "apikey   k ", "", 200},
+		{"Authorization", "apikey", "", 401}, {"Authorization", "apikey k k", "", 401}, {"Authorization", "Bearer k", "", 401},
+		{"Authorization", "k", "", 401}, {"Authorization", "", "?api_key=k", 200}, {"Authorization", "", "?api_key=", 401},
+		{"Authorization", "", "?api_key=x&api_key=k", 401}, {"X-API-Key", "wrong", "?api_key=k", 401},
 	} {
-		req := httptest.NewRequest(http.MethodPost, "/info", nil)
+		req := httptest.NewRequest(http.MethodPost, "/info"+c.query, strings.NewReader("{}"))
 		req.Header.Set(c.header, c.value)
 		w := httptest.NewRecorder()
 		r.h.ServeHTTP(w, req)
 		if w.Code != c.status {
-			t.Errorf("%s: %q answered %d, want %d", c.header, c.value, w.Code, c.status)
+			t.Errorf("%s: %q %s answered %d, want %d", c.header, c.value, c.query, w.Code, c.status)
 		}
 	}
-	if r.rejected != 7 {
-		t.Errorf("%d rejections were counted, want 7", r.rejected)
+	if r.rejected != 10 {
+		t.Errorf("%d rejections were counted, want 10", r.rejected)
 	}
-	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions} {
 		w := httptest.NewRecorder()
 		r.h.ServeHTTP(w, httptest.NewRequest(method, "/info", nil))
 		if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != http.MethodPost {
 			t.Errorf("%s answered %d, Allow %q", method, w.Code, w.Header().Get("Allow"))
 		}
 	}
-	if w := r.post("/launch", `{}`); w.Code != 404 {
-		t.Errorf("an unknown method answered %d", w.Code)
+	for _, path := range []string{"/launch", "/publish/", "/Publish", "/info/x", "//info"} {
+		if w := r.post(path, `{}`); w.Code != 404 {
+			t.Errorf("%s answered %d", path, w.Code)
+		}
+	}
+	if got := len(r.counted); got != 5 {
+		t.Errorf("%d calls were counted, want the 5 that were let in: %v", got, r.counted)
 	}
 }
 
-type broken struct{}
-
-func (broken) Read([]byte) (int, error) { return 0, errors.New("the peer is gone") }
+// TestBodiesThatCannotBeDecoded are HTTP status 400 in both modes, as in Centrifugo, and say why.
+func TestBodiesThatCannotBeDecoded(t *testing.T) {
+	for _, c := range []struct{ path, body, says string }{
+		{"/publish", ``, "the body is empty"},
+		{"/info", ``, "the body is empty"},
+		{"/publish", `  `, "no JSON at byte 2"},
+		{"/publish", `{`, "no JSON at byte 1"},
+		{"/publish", `{"channel":"c","data":1} trailing`, "no JSON at byte 26"},
+		{"/publish", `{"channel":"c","data":1}{}`, "no JSON at byte 25"},
+		{"/publish", `[]`, "a JSON array where an object is expected"},
+		{"/publish", `"x"`, "a JSON string where an object is expected"},
+		{"/publish", `{"channel":["c"],"data":1}`, "channel is a JSON array where a value of type string is expected"},
+		{"/publish", `{"channel":"c","data":1,"tags":{"k":1}}`, "tags is a JSON number where a value of type string"},
+		{"/publish", `{"channel":"c","data":1,"tags":[]}`, "tags is a JSON array where a value of type object"},
+		{"/publish", `{"channel":"c","data":1,"version":-1}`, "version is a JSON number -1 where a value of type uint64"},
+		{"/publish", `{"channel":"c","data":1,"version":18446744073709551616}`, "version"},
+		{"/publish", `{"channel":"c","data":1,"version":1.0}`, "version"},
+		{"/publish", `{"channel":"c","data":1,"delta":"yes"}`, "delta is a JSON string where a value of type boolean"},
+		{"/publish", `{"channel":"c","data":` + strings.Repeat("[", 20_000), "no JSON"},
+		{"/publish", "\xff\xfe", "no JSON"},
+		{"/broadcast", `{"channels":"c","data":1}`, "channels is a JSON string where a value of type array"},
+		{"/disconnect", `{"user":1}`, "user is a JSON number"},
+		{"/disconnect", `{"user":"u","disconnect":{"code":-1}}`, "disconnect.code is a JSON number -1"},
+		{"/history", `{"channel":"c","limit":3000000000}`, "limit is a JSON number 3000000000 where a value of type int32"},
+		{"/batch", `{"commands":{}}`, "commands is a JSON object where a value of type array"},
+		{"/batch", `{"commands":[1]}`, "bad request"},
+		{"/batch", `{"commands":[{"publish":{"channel":"c","data":1}},{"publish":{"channel":1}}]}`, "bad request"},
+		{"/batch", `{"commands":[{"publish":{"channel":"c","data":1}},{"history":{"limit":"x"}}]}`, "bad request"},
+		{"", ``, "empty"},
+		{"", `hello`, "no JSON"},
+		{"", `{"method":"launch","params":{}}`, "method is none that there is"},
+		{"", `{"method":null}`, "method is none that there is"},
+		{"", `{"method":"info"} {`, "unexpected EOF"},
+	} {
+		r := newRig(t, nil)
+		for mode, start := range map[string]string{"": `{"error":{"code":107,`, "transport": `{"code":107,`} {
+			w := r.post(c.path, c.body, "X-Centrifugo-Error-Mode", mode)
+			if w.Code != 400 || !strings.HasPrefix(w.Body.String(), start) || !strings.Contains(w.Body.String(), c.says) {
+				t.Errorf("%s %.60s: answered %d %s, want 400 with %q", c.path, c.body, w.Code, w.Body, c.says)
+			}
+		}
+		if asked := r.s.transcript(); asked != "" {
+			t.Errorf("%s %.60s: the service was asked %s", c.path, c.body, asked)
+		}
+	}
+}
 
 func TestBodiesThatCannotBeRead(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.BodyBytesMax = 100 })
-	if w := r.post("/publish", `{"channel":"c","data":"`+strings.Repeat("x", 200)+`"}`); w.Code != 413 || !strings.Contains(w.Body.String(), "100") {
-		t.Errorf("a body over the limit answered %d %s", w.Code, w.Body)
+	long := `{"channel":"c","data":"` + strings.Repeat("x", 200) + `"}`
+	fits := `{"channel":"c","data":"` + strings.Repeat("x", 100-25) + `"}`
+	if w := r.post("/publish", fits); len(fits) != 100 || w.Code != 200 {
+		t.Errorf("a body of %d bytes answered %d %s", len(fits), w.Code, w.Body)
 	}
-	req := httptest.NewRequest(http.MethodPost, "/publish", io.MultiReader(bytes.NewReader([]byte(`{"cha`)), broken{}))
+	for name, length := range map[string]int64{"announced": 0, "chunked": -1} {
+		req := httptest.NewRequest(http.MethodPost, "/publish", strings.NewReader(long))
+		req.Header.Set("X-API-Key", "k")
+		if length != 0 {
+			req.ContentLength = length
+		}
+		w := httptest.NewRecorder()
+		if r.h.ServeHTTP(w, req); w.Code != 413 || !strings.Contains(w.Body.String(), "100") || w.Header().Get("Connection") != "close" {
+			t.Errorf("%s: a body over the limit answered %d %s", name, w.Code, w.Body)
+		}
+	}
+	for name, body := range map[string]io.Reader{
+		"breaks off":  io.MultiReader(strings.NewReader(`{"cha`), iotest.ErrReader(errors.New("the peer is gone"))),
+		"is too late": iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(fits))),
+	} {
+		req := httptest.NewRequest(http.MethodPost, "/publish", body)
+		req.Header.Set("X-API-Key", "k")
+		w := httptest.NewRecorder()
+		if r.h.ServeHTTP(w, req); w.Code != 400 {
+			t.Errorf("a body that %s answered %d", name, w.Code)
+		}
+	}
+	req := httptest.NewRequest(http.MethodPost, "/publish", iotest.OneByteReader(strings.NewReader(fits)))
 	req.Header.Set("X-API-Key", "k")
 	w := httptest.NewRecorder()
-	if r.h.ServeHTTP(w, req); w.Code != 400 {
-		t.Errorf("a body that breaks off answered %d", w.Code)
+	if r.h.ServeHTTP(w, req); w.Code != 200 {
+		t.Errorf("a body byte by byte answered %d", w.Code)
 	}
-	if len(r.s.published) != 0 {
-		t.Error("something was published")
+	if len(r.s.pubs) != 2 {
+		t.Errorf("%d publications, want 2", len(r.s.pubs))
+	}
+	if n, size := r.h.buffers.InUse(); n != 0 {
+		t.Errorf("%d buffers of %d B are still out", n, size)
 	}
 }
 
-func TestBadParametersNeverReachTheService(t *testing.T) {
+func TestTransportModeByConfiguration(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Transport = true })
+	if w := r.post("/publish", `{}`); w.Code != 400 || w.Body.String() != `{"code":107,"message":"bad request: channel is required"}` {
+		t.Errorf("answered %d %s", w.Code, w.Body)
+	}
+}
+
+func TestLegacyCommands(t *testing.T) {
 	r := newRig(t, nil)
-	for _, c := range []struct{ path, body string }{
-		{"/publish", `{`}, {"/publish", `null`}, {"/publish", `{"channel":"c"}`}, {"/publish", `{"channel":"c","data":1} trailing`},
-		{"/publish", `{"channel":["c"],"data":1}`}, {"/publish", `{"channel":"c","data":1,"tags":{"k":1}}`}, {"/publish", "\xff\xfe"},
-		{"/broadcast", `{"channels":"c","data":1}`}, {"/channels", `{"pattern":"[a-"}`}, {"/disconnect", `{"user":1}`},
-		{"/disconnect", `{"user":"u","disconnect":{"code":-1}}`}, {"", ``}, {"", `{"method":"publish","params":7}`},
+	r.s.pos = channel.Position{Offset: 7, Epoch: "e"}
+	for _, c := range []struct{ body, asked, want string }{
+		{`{"method":"publish","params":{"channel":"old","data":1}}`, `publish old 1`, `{"result":{"offset":7,"epoch":"e"}}`},
+		{`{"id":3,"method":"PUBLISH","params":{"channel":"old","data":1}}`, `publish old 1`, `{"id":3,"result":{"offset":7,"epoch":"e"}}`},
+		{`{"params":{"channel":"old","data":1}}`, `publish old 1`, `{"result":{"offset":7,"epoch":"e"}}`},
+		{`{"method":11,"params":{"channel":"c","user":"u"}}`, `subscribe {User:u Client: Session: Whitelist:[]} c info  data  since <nil> expire 0 override `, `{"result":{}}`},
+		{`{"method":"info"}`, `info`, `{"result":{"nodes":[{"uid":"u","name":"n","version":"","num_clients":3,"num_users":0,"num_subs":0,"num_channels":0,"uptime":0}]}}`},
+		{`{"id":1,"method":"presence_stats"}`, ``, `{"id":1,"error":{"code":107,"message":"bad request: the body is empty: send a JSON object, {} at least"}}`},
+		{`{"method":99}`, ``, `{"error":{"code":104,"message":"not found"}}`},
+		{`{"method":13}`, ``, `{"error":{"code":104,"message":"not found"}}`},
+		{`{"method":-1}`, ``, `{"error":{"code":104,"message":"not found"}}`},
+		{`{"method":"map_publish"}`, ``, `{"error":{"code":108,"message":"not available: map_publish: there are no map and shared-poll channels here"}}`},
+		{
+			`{"id":1,"method":"history_remove","params":{"channel":"a"}}` + "\n" + `{"id":2,"method":"publish","params":{"data":1}} {"id":3,"method":"rpc","params":{"method":"m"}}`, "history_remove a\nrpc m ",
+			`{"id":1,"result":{}}` + "\n" + `{"id":2,"error":{"code":107,"message":"bad request: channel is required"}}` + "\n" + `{"id":3,"result":{}}`,
+		},
 	} {
-		if w := r.post(c.path, c.body); w.Code != 200 || !strings.Contains(w.Body.String(), `"code":107`) {
-			t.Errorf("%s %s: answered %d %s, want error 107", c.path, c.body, w.Code, w.Body)
+		w := r.post("", c.body, "X-Centrifugo-Error-Mode", "transport") // which the older form does not know
+		if w.Code != 200 || w.Body.String() != c.want {
+			t.Errorf("%s: answered %d\n%s, want\n%s", c.body, w.Code, w.Body, c.want)
+		}
+		if asked := r.s.transcript(); asked != c.asked {
+			t.Errorf("%s: asked\n%s, want\n%s", c.body, asked, c.asked)
 		}
 	}
-	if len(r.s.published) != 0 || r.s.target.User != "" {
-		t.Errorf("the service was asked: %+v", r.s)
+	many := newRig(t, func(c *Config) { c.BatchMax = 2 })
+	if w := many.post("/", strings.Repeat(`{"method":"info"}`, 3)); w.Code != 400 || !strings.Contains(w.Body.String(), "more than 2 commands") || many.s.transcript() != "" {
+		t.Errorf("three commands answered %d %s", w.Code, w.Body)
+	}
+}
+
+func TestContentTypesDoNotMatter(t *testing.T) {
+	r := newRig(t, nil)
+	for _, kind := range []string{"", "application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"} {
+		if w := r.post("/publish", `{"channel":"c","data":1}`, "Content-Type", kind); w.Code != 200 {
+			t.Errorf("%s: answered %d", kind, w.Code)
+		}
+	}
+}
+
+// TestLongAnswersHaveALength over a real server, where short ones get theirs from net/http.
+func TestLongAnswersHaveALength(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 2000 {
+		r.s.counts[fmt.Sprintf("channel-%d", i)] = 1
+	}
+	server := httptest.NewServer(r.h)
+	defer server.Close()
+	req, err := http.NewRequest(http.MethodPost, server.URL+"/channels", bytes.NewReader([]byte(`{}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-API-Key", "k")
+	res, err := server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.Body.Close() != nil || res.ContentLength != int64(len(body)) || len(body) < 50_000 {
+		t.Errorf("got %d bytes, announced %d, %v", len(body), res.ContentLength, err)
 	}
 }
 
 func FuzzBody(f *testing.F) {
-	for _, seed := range []string{`{"channel":"c","data":{}}`, `{"channels":["a"],"b64data":"AA=="}`, `{"user":"u","disconnect":{"code":4000}}`, `{"method":"info"}`, `{"pattern":"*"}`} {
-		for i := range 6 {
+	paths := []string{"/publish", "/broadcast", "/channels", "/info", "/disconnect", "", "/batch", "/subscribe", "/history", "/connections", "/rpc", "/refresh"}
+	for _, seed := range []string{
+		`{"channel":"c","data":{}}`, `{"channels":["a"],"b64data":"AA=="}`, `{"user":"u","disconnect":{"code":4000}}`, `{"method":"info"}`, `{"pattern":"*"}`,
+		`{"commands":[{"publish":{"channel":"c","data":1}},{"info":{}},null,{"x":1}],"parallel":true}`,
+	} {
+		for i := range paths {
 			f.Add(uint8(i), []byte(seed))
 		}
 	}
 	f.Fuzz(func(t *testing.T, which uint8, body []byte) {
 		r := newRig(t, nil)
-		path := []string{"/publish", "/broadcast", "/channels", "/info", "/disconnect", ""}[which%6]
-		w := r.post(path, string(body))
-		if w.Code != 200 && w.Code != 404 {
+		w := r.post(paths[int(which)%len(paths)], string(body))
+		if w.Code != 200 && w.Code != 400 {
 			t.Errorf("answered %d", w.Code)
+		}
+		if n, _ := r.h.buffers.InUse(); n != 0 {
+			t.Errorf("%d buffers are still out", n)
 		}
 	})
 }

@@ -17,10 +17,16 @@ type Authority struct {
 	Insecure                    bool // everybody may connect without a token, subscribe and publish
 	AllowAnonymousWithoutToken  bool // who has no token is anonymous
 	DisallowAnonymousWithTokens bool // a token must name a user
+
+	Personal          bool   // users are subscribed to a channel of their own
+	PersonalNamespace string // its namespace
 }
 
 // Connect decides who a client is that connects with this token, "" for none.
-// The error, for log and metrics, is set only when a token was refused.
+// An expired token is error 109, one that could not be judged disconnects with 3004, so
+// that the client comes back, any other that is refused with 3500. The error, for log and
+// metrics, is set only when a token was refused. It blocks only when
+// [Authority.SlowConnect] says so.
 func (a *Authority) Connect(token string, now time.Time) (Credentials, channel.Refusal, *Error) {
 	if token == "" {
 		if a.Insecure || a.AllowAnonymousWithoutToken {
@@ -32,6 +38,8 @@ func (a *Authority) Connect(token string, now time.Time) (Credentials, channel.R
 	switch {
 	case err != nil && err.Expired():
 		return Credentials{}, channel.RefuseError(channel.ErrTokenExpired), err
+	case err != nil && err.Temporary():
+		return Credentials{}, channel.RefuseDisconnect(channel.DisconnectServerError), err
 	case err != nil:
 		return Credentials{}, channel.RefuseDisconnect(channel.DisconnectInvalidToken), err
 	case cred.User == "" && a.DisallowAnonymousWithTokens:
@@ -46,8 +54,8 @@ func (a *Authority) Connect(token string, now time.Time) (Credentials, channel.R
 
 // Requested decides whether a channel that a client names in the subs of its connect
 // command, without its token naming it, becomes a server-side subscription: what the
-// client could subscribe to by a command does, the rest is passed over. Insecure mode
-// does not count here. An unknown namespace disconnects with 3501.
+// client could subscribe to by a command without a token, and without the backend being
+// asked, does; the rest is passed over. An unknown namespace disconnects with 3501.
 func (a *Authority) Requested(user, name string) (bool, channel.Refusal) {
 	opts, err := a.Rules.Resolve(name)
 	if err != nil {
@@ -56,11 +64,12 @@ func (a *Authority) Requested(user, name string) (bool, channel.Refusal) {
 		}
 		return false, channel.Refusal{}
 	}
-	return a.allows(opts, user, name), channel.Refusal{}
+	return !opts.SubscribeProxyEnabled && a.MaySubscribe(opts, user, name) == nil, channel.Refusal{}
 }
 
 // Refresh decides whether the token prolongs the conn of this user. An expired one ends
-// it with 3005, any other that is refused with 3500.
+// it with 3005, any other that is refused with 3500; one that could not be judged is
+// error 100, on which clients try again.
 func (a *Authority) Refresh(user, token string, now time.Time) (Credentials, channel.Refusal, *Error) {
 	cred, err := a.ConnectTokens.Connection(token, now)
 	if err == nil && cred.User != user {
@@ -71,36 +80,70 @@ func (a *Authority) Refresh(user, token string, now time.Time) (Credentials, cha
 		return cred, channel.Refusal{}, nil
 	case err.Expired():
 		return Credentials{}, channel.RefuseDisconnect(channel.DisconnectExpired), err
+	case err.Temporary():
+		return Credentials{}, channel.RefuseError(channel.ErrInternal), err
 	}
 	return Credentials{}, channel.RefuseDisconnect(channel.DisconnectInvalidToken), err
 }
 
 // Subscribe decides whether a client may subscribe to a channel that opts rule. With a
-// token only the token counts; a refused one is error 103, an expired one 109, and one
-// for somebody or something else disconnects with 3500. Without a token see
-// [Authority.MaySubscribe].
+// token only the token counts; a refused one is error 103, an expired one 109, one that
+// could not be judged 100, and one for somebody or something else disconnects with 3500.
+// Without a token see [Authority.MaySubscribe].
 func (a *Authority) Subscribe(opts *channel.Options, user, client, name, token string, now time.Time) (Grant, channel.Refusal, *Error) {
 	if token == "" {
 		return Grant{User: user, Channel: name}, channel.Refusal{Err: a.MaySubscribe(opts, user, name)}, nil
 	}
 	g, err := a.SubscribeTokens.Subscription(token, now)
-	if err != nil {
-		if err.Expired() {
-			return Grant{}, channel.RefuseError(channel.ErrTokenExpired), err
+	switch {
+	case err == nil:
+		if err = g.isFor(user, client, name); err == nil {
+			return g, channel.Refusal{}, nil
 		}
-		return Grant{}, channel.RefuseError(channel.ErrPermissionDenied), err
+		return Grant{}, channel.RefuseDisconnect(channel.DisconnectInvalidToken), err
+	case err.Expired():
+		return Grant{}, channel.RefuseError(channel.ErrTokenExpired), err
+	case err.Temporary():
+		return Grant{}, channel.RefuseError(channel.ErrInternal), err
+	}
+	return Grant{}, channel.RefuseError(channel.ErrPermissionDenied), err
+}
+
+// SubRefresh decides whether the token prolongs a client's subscription. No token is
+// error 107. One that is refused, or for somebody or something else, disconnects with
+// 3500; one that could not be judged is error 100, on which clients try again. An
+// expired one disconnects with 3006, after which the client comes back and subscribes
+// with a new token: an error would end the subscription for good in stock SDKs.
+func (a *Authority) SubRefresh(_ *channel.Options, user, client, name, token string, now time.Time) (Grant, channel.Refusal, *Error) {
+	if token == "" {
+		return Grant{}, channel.RefuseError(channel.ErrBadRequest), nil
+	}
+	g, err := a.SubscribeTokens.Subscription(token, now)
+	if err == nil {
+		err = g.isFor(user, client, name)
 	}
 	switch {
-	case g.Channel != name:
-		err = refuse(ReasonChannel, "it is for another channel")
-	case g.User != user:
-		err = refuse(ReasonUser, "it is for another user than the conn's")
-	case g.Client != "" && g.Client != client:
-		err = refuse(ReasonClient, "it is for another client")
-	default:
+	case err == nil:
 		return g, channel.Refusal{}, nil
+	case err.Expired():
+		return Grant{}, channel.RefuseDisconnect(channel.DisconnectSubExpired), err
+	case err.Temporary():
+		return Grant{}, channel.RefuseError(channel.ErrInternal), err
 	}
 	return Grant{}, channel.RefuseDisconnect(channel.DisconnectInvalidToken), err
+}
+
+// isFor says for whom or what else a grant is.
+func (g *Grant) isFor(user, client, name string) *Error {
+	switch {
+	case g.Channel != name:
+		return refuse(ReasonChannel, "it is for another channel")
+	case g.User != user:
+		return refuse(ReasonUser, "it is for another user than the conn's")
+	case g.Client != "" && g.Client != client:
+		return refuse(ReasonClient, "it is for another client")
+	}
+	return nil
 }
 
 // MaySubscribe decides without a token; nil allows. Private channels need a token,

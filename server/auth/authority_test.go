@@ -151,8 +151,8 @@ func TestSubscribeRules(t *testing.T) {
 
 func TestRequestedChannels(t *testing.T) {
 	a := authority(t, channel.Options{Name: "open", AllowSubscribeForClient: true},
-		channel.Options{Name: "shut"}, channel.Options{Name: "mine", AllowUserLimitedChannels: true})
-	a.Insecure = true // does not count
+		channel.Options{Name: "shut"}, channel.Options{Name: "mine", AllowUserLimitedChannels: true},
+		channel.Options{Name: "hook", AllowSubscribeForClient: true, SubscribeProxyEnabled: true})
 	for _, c := range []struct {
 		user, name string
 		ok         bool
@@ -164,12 +164,19 @@ func TestRequestedChannels(t *testing.T) {
 		{"1", "shut:a", false, 0},
 		{"1", "mine:#1", true, 0},
 		{"2", "mine:#1", false, 0},
+		{"1", "hook:a", false, 0}, // only the backend may allow it, and it is not asked here
 		{"1", "nope:a", false, 3501},
 		{"1", "", false, 0},
 		{"1", "grün", false, 0},
 	} {
 		if ok, r := a.Requested(c.user, c.name); ok != c.ok || verdict(r) != c.code {
 			t.Errorf("%q by %q: got %t, %d; want %t, %d", c.name, c.user, ok, verdict(r), c.ok, c.code)
+		}
+	}
+	a.Insecure = true
+	for name, want := range map[string]bool{"shut:a": true, "mine:#2": true, "$open:a": false, "hook:a": false, "grün": false} {
+		if ok, r := a.Requested("", name); ok != want || r.Refused() {
+			t.Errorf("insecure, %q: got %t, %d", name, ok, verdict(r))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -11,49 +12,259 @@ import (
 	"shoal/server/channel"
 )
 
-// registered are the claims of RFC 7519 §4.1 that are read, and the user they name.
-type registered struct {
-	Subject   *string         `json:"sub"`
-	Issuer    string          `json:"iss"`
-	Audience  audience        `json:"aud"`
-	Expires   *numericDate    `json:"exp"`
-	NotBefore *numericDate    `json:"nbf"`
-	IssuedAt  *numericDate    `json:"iat"`
-	ID        json.RawMessage `json:"jti"` // any value: it is not used
-	ExpireAt  *numericDate    `json:"expire_at"`
+// claim is a claim that is read; jti is not: no use is made of it.
+type claim uint8
 
+const (
+	claimSub claim = iota
+	claimIss
+	claimAud
+	claimExp
+	claimNbf
+	claimIat
+	claimExpireAt
+	claimChannel
+	claimClient
+	claimInfo
+	claimB64Info
+	claimData
+	claimB64Data
+	claimMeta
+	claimChannels
+	claimSubs
+	claimOverride
+	claimCount
+)
+
+// claimNames is never written.
+var claimNames = [claimCount]string{"sub", "iss", "aud", "exp", "nbf", "iat", "expire_at", "channel", "client",
+	"info", "b64info", "data", "b64data", "meta", "channels", "subs", "override"}
+
+// claimOf knows a claim by its name, in any case, as the reference implementation does.
+func claimOf(name []byte) (claim, bool) {
+	for c, known := range claimNames {
+		if known == string(name) {
+			return claim(c), true
+		}
+	}
+	for c, known := range claimNames {
+		if strings.EqualFold(known, string(name)) {
+			return claim(c), true
+		}
+	}
+	return 0, false
+}
+
+// claimKind says what type each claim must have in a kind of token; others may have any.
+type claimKind struct{ texts, dates []claim }
+
+// The kinds are never written.
+var (
+	registeredClaims   = &claimKind{[]claim{claimSub, claimIss}, []claim{claimExp, claimNbf, claimIat, claimExpireAt}}
+	connectionClaims   = &claimKind{append(registeredClaims.texts, claimB64Info), registeredClaims.dates}
+	subscriptionClaims = &claimKind{append(registeredClaims.texts, claimB64Info, claimB64Data, claimChannel, claimClient), registeredClaims.dates}
+)
+
+// claims are those of one token.
+type claims struct {
+	raw  [claimCount][]byte // as written; nil: absent. They alias the payload
 	user string
 }
 
-type connectionClaims struct {
-	registered
-	Channel  json.RawMessage     `json:"channel"`
-	Info     json.RawMessage     `json:"info"`
-	B64Info  string              `json:"b64info"`
-	Meta     json.RawMessage     `json:"meta"`
-	Channels []string            `json:"channels"`
-	Subs     map[string]subClaim `json:"subs"`
+// numericDateMax is the year 9999; a later date, most often milliseconds by mistake, is
+// taken for it, so that no arithmetic overflows.
+const numericDateMax = 253_402_300_799
+
+// readClaims decodes a payload, of which a claim that comes twice counts in its last
+// form (RFC 7519 §4), and checks types. The user is named by sub or by userClaim.
+func readClaims(payload []byte, kind *claimKind, userClaim string) (claims, *Error) {
+	var c claims
+	var user []byte
+	m := object(payload)
+	for m.next() {
+		if known, ok := claimOf(m.key); ok {
+			c.raw[known] = m.value
+		}
+		if userClaim != "" && string(m.key) == userClaim {
+			user = m.value
+		}
+	}
+	if m.bad {
+		return claims{}, refuse(ReasonClaims, "the claims are not a JSON object")
+	}
+	for _, name := range kind.texts {
+		if value := c.raw[name]; value != nil && value[0] != '"' && !isNull(value) {
+			return claims{}, refuse(ReasonClaims, "%s is not a string", claimNames[name])
+		}
+	}
+	for _, name := range kind.dates {
+		if _, _, ok := c.date(name); !ok {
+			return claims{}, refuse(ReasonClaims, "%s is not a date: a number of seconds (RFC 7519 §2), not in quotes", claimNames[name])
+		}
+	}
+	if _, ok := c.audience(); !ok {
+		return claims{}, refuse(ReasonClaims, "aud is neither a string nor a list of strings")
+	}
+	if userClaim == "" {
+		c.user = string(c.text(claimSub))
+		return c, nil
+	}
+	var ok bool
+	if c.user, ok = userOf(user); !ok {
+		return claims{}, refuse(ReasonClaims, "%s, which names the user, is neither a string nor a number", userClaim)
+	}
+	return c, nil
 }
 
-type subscriptionClaims struct {
-	registered
-	Channel string `json:"channel"`
-	Client  string `json:"client"`
-	subClaim
+// userOf is a user id: a string, or a number as written.
+func userOf(value []byte) (string, bool) {
+	if content, ok := unquote(value); ok {
+		return string(content), true
+	}
+	if len(value) > 0 && (value[0] == '-' || value[0] >= '0' && value[0] <= '9') {
+		return string(value), true
+	}
+	return "", value == nil || isNull(value)
 }
 
-type subClaim struct {
-	Info     json.RawMessage `json:"info"`
-	B64Info  string          `json:"b64info"`
-	Data     json.RawMessage `json:"data"`
-	B64Data  string          `json:"b64data"`
-	Override *override       `json:"override"`
+// text is a claim that is a string; nil when it is absent or null. It aliases the payload
+// unless there are escapes.
+func (c *claims) text(name claim) []byte {
+	content, _ := unquote(c.raw[name])
+	return content
+}
+
+// date is a claim that is a NumericDate (RFC 7519 §2), in whole seconds, the fraction
+// cut off.
+func (c *claims) date(name claim) (seconds int64, present, ok bool) {
+	value := c.raw[name]
+	if value == nil || isNull(value) {
+		return 0, false, true
+	}
+	if len(value) <= 11 { // the usual form
+		if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+			return n, true, true
+		}
+	}
+	f, err := strconv.ParseFloat(string(value), 64) // a JSON number, or a text that it refuses
+	if err != nil {
+		return 0, false, false
+	}
+	return int64(max(-numericDateMax, min(f, numericDateMax))), true, true
+}
+
+// audience takes one string or a list of them (RFC 7519 §4.1.3).
+func (c *claims) audience() (audience, bool) {
+	value := c.raw[claimAud]
+	if value == nil || isNull(value) {
+		return audience{}, true
+	}
+	if value[0] == '[' {
+		var list []string
+		ok := json.Unmarshal(value, &list) == nil
+		return audience{list: list}, ok
+	}
+	one, ok := unquote(value)
+	return audience{one: one, single: true}, ok
+}
+
+// audience is the claim aud.
+type audience struct {
+	one    []byte
+	single bool
+	list   []string
+}
+
+// has says whether one of the audience passes.
+func (a *audience) has(pass func(string) bool) bool {
+	if a.single {
+		return pass(string(a.one))
+	}
+	return slices.ContainsFunc(a.list, pass)
+}
+
+// parties checks whom the token is from and for.
+func (v *Verifier) parties(c *claims) *Error {
+	if want := v.cfg.Audience; want != "" {
+		if aud, _ := c.audience(); string(aud.one) != want && !slices.Contains(aud.list, want) {
+			return refuse(ReasonAudience, "aud has not what audience asks for")
+		}
+	}
+	if v.cfg.Issuer != "" && string(c.text(claimIss)) != v.cfg.Issuer {
+		return refuse(ReasonIssuer, "iss is not what issuer asks for")
+	}
+	return v.matches(c, nil)
+}
+
+// matches checks the same by the expressions and adds, unless groups is nil, what their
+// groups matched.
+func (v *Verifier) matches(c *claims, groups map[string]string) *Error {
+	if v.issuerRe != nil && !matchesGroups(v.issuerRe, string(c.text(claimIss)), groups) {
+		return refuse(ReasonIssuer, "iss does not match issuer_regex")
+	}
+	if v.audienceRe != nil {
+		aud, _ := c.audience()
+		if !aud.has(func(one string) bool { return matchesGroups(v.audienceRe, one, groups) }) {
+			return refuse(ReasonAudience, "nothing in aud matches audience_regex")
+		}
+	}
+	return nil
+}
+
+// time checks exp and nbf.
+func (v *Verifier) time(c *claims, now time.Time) *Error {
+	leeway := int64(v.cfg.LeewaySeconds)
+	if exp, present, _ := c.date(claimExp); present && now.Unix() >= exp+leeway {
+		return refuse(ReasonExpired, "exp was %d s ago", now.Unix()-exp)
+	}
+	if nbf, present, _ := c.date(claimNbf); present && now.Unix() < nbf-leeway {
+		return refuse(ReasonNotYet, "nbf is in %d s; are the clocks in step?", nbf-now.Unix())
+	}
+	return nil
+}
+
+// expireAt is when what the token grants ends: expire_at if there is one, and then 0 or
+// less means never, otherwise exp.
+func (c *claims) expireAt() int64 {
+	if at, present, _ := c.date(claimExpireAt); present {
+		return max(at, 0)
+	}
+	exp, _, _ := c.date(claimExp)
+	return max(exp, 0)
+}
+
+// absent says whether a claim is missing, null or the empty string.
+func absent(value []byte) bool { return value == nil || isNull(value) || string(value) == `""` }
+
+// json is a claim as written, nil when it is missing or null.
+func (c *claims) json(name claim) []byte {
+	if isNull(c.raw[name]) {
+		return nil
+	}
+	return c.raw[name]
+}
+
+// payload is what a pair of claims x and b64x carries; the second wins.
+func (c *claims) payload(plain, b64 claim) ([]byte, *Error) {
+	return payloadOf(c.json(plain), string(c.text(b64)), claimNames[b64])
+}
+
+func payloadOf(plain []byte, b64, name string) ([]byte, *Error) {
+	if b64 == "" {
+		return plain, nil
+	}
+	b, err := base64.StdEncoding.DecodeString(b64)
+	if err != nil {
+		return nil, refuse(ReasonClaims, "%s is not base64 (RFC 4648 §4)", name)
+	}
+	return b, nil
 }
 
 type flag struct {
 	Value bool `json:"value"`
 }
 
+// override is the claim of that name.
 type override struct {
 	Presence           *flag `json:"presence"`
 	JoinLeave          *flag `json:"join_leave"`
@@ -81,143 +292,65 @@ func (o *override) compile() *channel.Override {
 	}
 }
 
-// numericDate is a NumericDate (RFC 7519 §2) in whole seconds, the fraction cut off.
-type numericDate int64
-
-// numericDateMax is the year 9999; a later date, most often milliseconds by mistake, is
-// taken for it, so that no arithmetic overflows.
-const numericDateMax = 253_402_300_799
-
-// UnmarshalJSON takes a JSON number only, not one in quotes.
-func (d *numericDate) UnmarshalJSON(b []byte) error {
-	f, err := strconv.ParseFloat(string(b), 64)
-	if err != nil {
-		return err
+func (c *claims) override() (*channel.Override, *Error) {
+	if c.raw[claimOverride] == nil {
+		return nil, nil
 	}
-	*d = numericDate(max(-numericDateMax, min(f, numericDateMax)))
-	return nil
+	var o *override
+	if json.Unmarshal(c.raw[claimOverride], &o) != nil {
+		return nil, refuse(ReasonClaims, `override is not an object of options, each {"value": true} or {"value": false}`)
+	}
+	return o.compile(), nil
 }
 
-// audience is one string or a list of them (RFC 7519 §4.1.3).
-type audience []string
-
-// UnmarshalJSON takes both forms.
-func (a *audience) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '[' {
-		return json.Unmarshal(b, (*[]string)(a))
-	}
-	var one *string
-	if err := json.Unmarshal(b, &one); err != nil {
-		return err
-	}
-	if one != nil {
-		*a = audience{*one}
-	}
-	return nil
-}
-
-// claims decodes the payload into all, whose registered part is reg, and checks the
-// registered claims.
-func (v *Verifier) claims(payload []byte, all any, reg *registered, now time.Time) *Error {
-	if first := strings.TrimLeft(string(payload[:min(len(payload), 16)]), " \t\r\n"); !strings.HasPrefix(first, "{") {
-		return refuse(ReasonClaims, "the claims are not a JSON object")
-	}
-	if err := json.Unmarshal(payload, all); err != nil {
-		return refuse(ReasonClaims, "the claims do not decode: a claim has a wrong type or value")
-	}
-	if err := v.names(payload, reg); err != nil {
-		return err
-	}
-	leeway := int64(v.cfg.LeewaySeconds)
-	if reg.Expires != nil && now.Unix() >= int64(*reg.Expires)+leeway {
-		return refuse(ReasonExpired, "exp was %d s ago", now.Unix()-int64(*reg.Expires))
-	}
-	if reg.NotBefore != nil && now.Unix() < int64(*reg.NotBefore)-leeway {
-		return refuse(ReasonNotYet, "nbf is in %d s; are the clocks in step?", int64(*reg.NotBefore)-now.Unix())
-	}
-	return nil
-}
-
-// names checks whom the token is from, for, and about.
-func (v *Verifier) names(payload []byte, reg *registered) *Error {
-	matchesAudience := func(one string) bool {
-		if v.audienceRe != nil {
-			return v.audienceRe.MatchString(one)
-		}
-		return one == v.cfg.Audience
-	}
-	if (v.cfg.Audience != "" || v.audienceRe != nil) && !slices.ContainsFunc(reg.Audience, matchesAudience) {
-		return refuse(ReasonAudience, "aud has not what audience or audience_regex asks for")
-	}
-	if v.cfg.Issuer != "" && reg.Issuer != v.cfg.Issuer || v.issuerRe != nil && !v.issuerRe.MatchString(reg.Issuer) {
-		return refuse(ReasonIssuer, "iss is not what issuer or issuer_regex asks for")
-	}
-	if v.cfg.UserIDClaim == "" {
-		if reg.Subject != nil {
-			reg.user = *reg.Subject
-		}
-		return nil
-	}
-	return v.namedUser(payload, reg)
-}
-
-// namedUser takes the user from the configured claim: a string, or a number as written.
-func (v *Verifier) namedUser(payload []byte, reg *registered) *Error {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(payload, &all); err != nil {
-		return refuse(ReasonClaims, "the claims are not a JSON object")
-	}
-	value := all[v.cfg.UserIDClaim]
-	if absent(value) {
-		return nil
-	}
-	var s string
-	var n json.Number
-	if json.Unmarshal(value, &s) == nil {
-		reg.user = s
-	} else if json.Unmarshal(value, &n) == nil {
-		reg.user = n.String()
-	} else {
-		return refuse(ReasonClaims, "%s, which names the user, is neither a string nor a number", v.cfg.UserIDClaim)
-	}
-	return nil
-}
-
-// expireAt is when what the token grants ends: expire_at if there is one, and then 0 or
-// less means never, otherwise exp.
-func (r *registered) expireAt() int64 {
-	switch {
-	case r.ExpireAt != nil:
-		return max(int64(*r.ExpireAt), 0)
-	case r.Expires != nil:
-		return max(int64(*r.Expires), 0)
-	}
-	return 0
+// subClaim is one entry of the claim subs.
+type subClaim struct {
+	Info     json.RawMessage `json:"info"`
+	B64Info  string          `json:"b64info"`
+	Data     json.RawMessage `json:"data"`
+	B64Data  string          `json:"b64data"`
+	Override *override       `json:"override"`
 }
 
 // serverSubs merges the claims subs and channels; channels counts only without subs.
-func (c *connectionClaims) serverSubs() ([]channel.ServerSub, *Error) {
-	if len(c.Subs) == 0 {
-		names := slices.Clone(c.Channels)
+func (c *claims) serverSubs() ([]channel.ServerSub, *Error) {
+	if c.raw[claimChannels] == nil && c.raw[claimSubs] == nil {
+		return nil, nil // before anything is allocated for decoding
+	}
+	var names []string
+	var named map[string]subClaim
+	if raw := c.raw[claimChannels]; raw != nil && json.Unmarshal(raw, &names) != nil {
+		return nil, refuse(ReasonClaims, "channels is not a list of strings")
+	}
+	if raw := c.raw[claimSubs]; raw != nil && json.Unmarshal(raw, &named) != nil {
+		return nil, refuse(ReasonClaims, "subs is not an object of channels, or what it says of one has a wrong type")
+	}
+	var subs []channel.ServerSub
+	if len(named) == 0 {
 		slices.Sort(names)
-		var subs []channel.ServerSub
 		for _, name := range slices.Compact(names) {
 			subs = append(subs, channel.ServerSub{Channel: name})
 		}
 		return subs, nil
 	}
-	subs := make([]channel.ServerSub, 0, len(c.Subs))
-	for _, name := range slices.Sorted(maps.Keys(c.Subs)) {
-		claim := c.Subs[name]
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		claim := named[name]
 		sub := channel.ServerSub{Channel: name, Override: claim.Override.compile()}
 		var bad *Error
-		if sub.Info, bad = payloadOf(claim.Info, claim.B64Info, "info"); bad != nil {
+		if sub.Info, bad = payloadOf(rawOf(claim.Info), claim.B64Info, "b64info"); bad != nil {
 			return nil, bad
 		}
-		if sub.Data, bad = payloadOf(claim.Data, claim.B64Data, "data"); bad != nil {
+		if sub.Data, bad = payloadOf(rawOf(claim.Data), claim.B64Data, "b64data"); bad != nil {
 			return nil, bad
 		}
 		subs = append(subs, sub)
 	}
 	return subs, nil
+}
+
+func rawOf(m json.RawMessage) []byte {
+	if isNull(m) {
+		return nil
+	}
+	return m
 }

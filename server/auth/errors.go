@@ -24,6 +24,8 @@ const (
 	ReasonUser             // the token is for another user
 	ReasonClient           // the token is for another client
 	ReasonAnonymous        // the token names no user and such are not accepted
+	ReasonKey              // its kid is missing, not in the key set, or of a key that is of no use
+	ReasonKeySet           // the key set could not be had, so nothing is known about the token
 	reasonCount
 )
 
@@ -33,7 +35,7 @@ const ReasonCount = int(reasonCount)
 // reasonNames is never written.
 var reasonNames = [reasonCount]string{"none", "expired", "not-yet", "no-key", "oversize", "malformed",
 	"algorithm", "critical", "signature", "claims", "audience", "issuer", "purpose", "channel", "user",
-	"client", "anonymous"}
+	"client", "anonymous", "key", "key-set"}
 
 // String returns the metric label.
 func (r Reason) String() string {
@@ -55,6 +57,10 @@ func (e *Error) Error() string { return "token refused (" + e.Reason.String() + 
 // Expired says whether a fresh token of the same kind would do: clients are told to
 // fetch one. A token that is not valid yet counts, because clocks differ.
 func (e *Error) Expired() bool { return e.Reason == ReasonExpired || e.Reason == ReasonNotYet }
+
+// Temporary says whether the same token may be accepted later: it was not judged,
+// because the key set could not be had.
+func (e *Error) Temporary() bool { return e.Reason == ReasonKeySet }
 
 func refuse(r Reason, format string, args ...any) *Error {
 	return &Error{Reason: r, Detail: fmt.Sprintf(format, args...)}

@@ -29,10 +29,10 @@ func sign(header, claims, key string, h func() hash.Hash) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-const hs256 = `{"alg":"HS256","typ":"JWT"}`
+const hs256Header = `{"alg":"HS256","typ":"JWT"}`
 
 // token makes a well-signed token of the claims.
-func token(claims string) string { return sign(hs256, claims, secret, sha256.New) }
+func token(claims string) string { return sign(hs256Header, claims, secret, sha256.New) }
 
 func mustNew(t testing.TB, c Config) *Verifier {
 	t.Helper()
@@ -140,7 +140,7 @@ func TestAllHMACAlgorithms(t *testing.T) {
 	}
 }
 
-const publicKey = "-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK\n-----END PUBLIC KEY-----\n"
+const publicPEM = "-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK\n-----END PUBLIC KEY-----\n"
 
 // forged are tokens of which none may pass.
 func forged() map[string]struct {
@@ -165,11 +165,11 @@ func forged() map[string]struct {
 		"alg a number":                     {with(`{"alg":256}`), ReasonAlgorithm},
 		"alg a list":                       {with(`{"alg":["HS256"]}`), ReasonAlgorithm},
 		"alg empty":                        {with(`{"alg":""}`), ReasonAlgorithm},
-		"alg in lower case":                {with(`{"alg":"hs256"}`), ReasonAlgorithm},
+		"alg in lower case":                {with(`{"alg":"hs256Header"}`), ReasonAlgorithm},
 		"alg under another case":           {with(`{"ALG":"HS256"}`), ReasonAlgorithm},
 		"alg with a space":                 {with(`{"alg":"HS256 "}`), ReasonAlgorithm},
 		"RS256 signed with HMAC":           {with(`{"alg":"RS256"}`), ReasonAlgorithm},
-		"HS256 signed with a public key":   {sign(hs256, `{"sub":"42"}`, publicKey, sha256.New), ReasonSignature},
+		"HS256 signed with a public key":   {sign(hs256Header, `{"sub":"42"}`, publicPEM, sha256.New), ReasonSignature},
 		"ES256 signed with HMAC":           {with(`{"alg":"ES256"}`), ReasonAlgorithm},
 		"EdDSA signed with HMAC":           {with(`{"alg":"EdDSA"}`), ReasonAlgorithm},
 		"HS512 in the header, HS256 made":  {with(`{"alg":"HS512"}`), ReasonSignature},
@@ -180,8 +180,8 @@ func forged() map[string]struct {
 		"own key in jwk":                   {sign(`{"alg":"HS256","jwk":{"kty":"oct","k":"`+b64("evil")+`"}}`, `{"sub":"42"}`, "evil", sha256.New), ReasonSignature},
 		"own key behind jku":               {sign(`{"alg":"HS256","jku":"http://evil/k"}`, `{"sub":"42"}`, "evil", sha256.New), ReasonSignature},
 		"kid as a path":                    {sign(`{"alg":"HS256","kid":"../../../dev/null"}`, `{"sub":"42"}`, "", sha256.New), ReasonSignature},
-		"empty key":                        {sign(hs256, `{"sub":"42"}`, "", sha256.New), ReasonSignature},
-		"another key":                      {sign(hs256, `{"sub":"42"}`, secret+"x", sha256.New), ReasonSignature},
+		"empty key":                        {sign(hs256Header, `{"sub":"42"}`, "", sha256.New), ReasonSignature},
+		"another key":                      {sign(hs256Header, `{"sub":"42"}`, secret+"x", sha256.New), ReasonSignature},
 		"header a list":                    {with(`["HS256"]`), ReasonMalformed},
 		"header null":                      {with(`null`), ReasonMalformed},
 		"header no JSON":                   {with(`alg: HS256`), ReasonMalformed},
@@ -231,6 +231,16 @@ func forged() map[string]struct {
 		"expires now":                      {token(`{` + date("exp", 0) + `}`), ReasonExpired},
 		"expired long ago":                 {token(`{"exp":-1e300}`), ReasonExpired},
 		"exp 0":                            {token(`{"exp":0}`), ReasonExpired},
+		"expired, for subscribing":         {token(`{"sub":"42","channel":"news","exp":1}`), ReasonPurpose},
+		"kid a number":                     {with(`{"alg":"HS256","kid":1}`), ReasonMalformed},
+		"kid too long":                     {with(`{"alg":"HS256","kid":"` + strings.Repeat("k", 257) + `"}`), ReasonOversize},
+		"alg in escapes, overruled":        {with(`{"alg":"HS256","\u0061lg":"none"}`), ReasonAlgorithm},
+		"signature too long":               {good + strings.Repeat("A", 88), ReasonSignature},
+		"header with a tail":               {with(`{"alg":"HS256"}{}`), ReasonMalformed},
+		"header with a comma too much":     {with(`{"alg":"HS256",}`), ReasonMalformed},
+		"header not UTF-8":                 {with("{\"alg\":\"HS256\",\"x\":\"\xff\"}"), ReasonMalformed},
+		"claims not UTF-8":                 {token("{\"sub\":\"\xff\"}"), ReasonClaims},
+		"claims with a comma too much":     {token(`{"sub":"42",}`), ReasonClaims},
 		"not yet":                          {token(`{` + date("nbf", 1) + `}`), ReasonNotYet},
 		"a subscription token":             {token(`{"sub":"42","channel":"news"}`), ReasonPurpose},
 		"channel claim of another type":    {token(`{"sub":"42","channel":{}}`), ReasonPurpose},
@@ -282,7 +292,7 @@ func TestErrorsNeverQuoteTheToken(t *testing.T) {
 
 func TestWithoutAKeyNothingPasses(t *testing.T) {
 	for name, v := range map[string]*Verifier{"none": nil, "empty": mustNew(t, Config{})} {
-		for _, tok := range []string{"", token(`{"sub":"1"}`), sign(hs256, `{}`, "", sha256.New)} {
+		for _, tok := range []string{"", token(`{"sub":"1"}`), sign(hs256Header, `{}`, "", sha256.New)} {
 			if _, err := v.Connection(tok, clock()); err == nil || err.Reason != ReasonNoKey {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -1,15 +1,11 @@
 package auth
 
 import (
-	"encoding/base64"
-	"encoding/json"
+	"crypto/sha512"
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 
 	"shoal/server/channel"
 )
@@ -34,16 +30,18 @@ type Grant struct {
 	Override *channel.Override
 }
 
-// Verifier checks tokens against one configuration. It never changes after New and is
-// safe for concurrent use. It must be made with
-// [New]; nil refuses every token.
+// Verifier checks tokens against one configuration. It does not change after New but for
+// the key sets it fetches, and is safe for concurrent use. It must be made with [New];
+// nil refuses every token.
 type Verifier struct {
 	cfg        Config
-	key        []byte // nil: refuses every token
-	previous   []byte
+	accepted   [algorithmCount]bool
+	secret     *secretKey // nil: none
+	previous   *secretKey
+	public     []publicKey
+	sets       *keySets // nil: none; otherwise the keys above are not used
 	audienceRe *regexp.Regexp
 	issuerRe   *regexp.Regexp
-	parser     *jwt.Parser // decodes base64url strictly, nothing else
 }
 
 // New validates the section and makes its verifier.
@@ -54,15 +52,21 @@ func New(cfg Config) (*Verifier, error) {
 	if cfg.TokenBytesMax == 0 {
 		cfg.TokenBytesMax = tokenBytesMaxDefault
 	}
-	if len(cfg.Algorithms) == 0 {
-		cfg.Algorithms = hmacAlgorithms
+	v := &Verifier{cfg: cfg, accepted: cfg.able()}
+	if len(cfg.Algorithms) > 0 {
+		for a := range v.accepted {
+			v.accepted[a] = v.accepted[a] && slices.Contains(cfg.Algorithms, algorithmNames[a])
+		}
 	}
-	v := &Verifier{cfg: cfg, parser: jwt.NewParser(jwt.WithStrictDecoding())}
-	if cfg.HMACSecretKey != "" {
-		v.key = []byte(cfg.HMACSecretKey)
-	}
-	if cfg.HMACPreviousSecretKey != "" {
-		v.previous = []byte(cfg.HMACPreviousSecretKey)
+	if cfg.JWKSPublicEndpoint == "" {
+		v.secret, v.previous = newSecretKey(cfg.HMACSecretKey), newSecretKey(cfg.HMACPreviousSecretKey)
+		v.public, _ = cfg.staticKeys()
+	} else {
+		e, _ := parseEndpoint(&cfg)
+		if cfg.Fetch == nil {
+			panic("auth: Config.Fetch is nil and JWKSPublicEndpoint is not") // our bug
+		}
+		v.sets = &keySets{endpoint: e, fetch: cfg.Fetch, sets: map[string]*keySet{}}
 	}
 	if cfg.AudienceRegex != "" {
 		v.audienceRe = regexp.MustCompile(cfg.AudienceRegex)
@@ -73,156 +77,201 @@ func New(cfg Config) (*Verifier, error) {
 	return v, nil
 }
 
+// Slow says whether verifying the token takes longer than a loop can spare: it has an
+// asymmetric signature, or waits for a key set. Only the header is looked at; false for
+// whatever is refused at once. It does not allocate.
+func (v *Verifier) Slow(token string) bool {
+	if v == nil || len(token) > v.cfg.TokenBytesMax {
+		return false
+	}
+	if v.sets == nil && len(v.public) == 0 {
+		return false
+	}
+	segment := token
+	for i := range min(len(token), headerCharsMax+1) {
+		if token[i] == '.' {
+			segment = token[:i]
+			break
+		}
+	}
+	var text [headerBytesMin]byte
+	if base64url.DecodedLen(len(segment)) > len(text) {
+		return len(segment) <= headerCharsMax // not looked at here
+	}
+	h, bad := readHeader(segment, text[:])
+	return bad == nil && v.accepted[h.alg] && h.alg.family() != familyHMAC
+}
+
 // Connection verifies a connection token. The result does not alias the token. The
-// error is nil or an [*Error].
+// error is nil or an [*Error]. It may block when [Verifier.Slow] says so.
 func (v *Verifier) Connection(token string, now time.Time) (Credentials, *Error) {
-	payload, err := v.payload(token, now)
+	c, err := v.verified(token, connectionClaims, now)
 	if err != nil {
 		return Credentials{}, err
 	}
-	var c connectionClaims
-	if err := v.claims(payload, &c, &c.registered, now); err != nil {
-		return Credentials{}, err
-	}
-	if !absent(c.Channel) {
+	if !absent(c.raw[claimChannel]) {
 		return Credentials{}, refuse(ReasonPurpose, "it has a channel claim: it is a subscription token; issue a connection token, without one")
 	}
-	cred := Credentials{User: c.user, ExpireAt: c.expireAt(), Meta: raw(c.Meta)}
-	var bad *Error
-	if cred.Info, bad = payloadOf(c.Info, c.B64Info, "info"); bad != nil {
-		return Credentials{}, bad
+	if err := v.time(&c, now); err != nil {
+		return Credentials{}, err
 	}
-	if cred.Subs, bad = c.serverSubs(); bad != nil {
-		return Credentials{}, bad
+	cred := Credentials{User: c.user, ExpireAt: c.expireAt(), Meta: c.json(claimMeta)}
+	if cred.Info, err = c.payload(claimInfo, claimB64Info); err != nil {
+		return Credentials{}, err
+	}
+	if cred.Subs, err = c.serverSubs(); err != nil {
+		return Credentials{}, err
 	}
 	return cred, nil
 }
 
 // Subscription verifies a subscription token. Whether it is for this channel, user and
 // client is the caller's to compare; [Authority.Subscribe] does. The error is nil or an
-// [*Error].
+// [*Error]. It may block when [Verifier.Slow] says so.
 func (v *Verifier) Subscription(token string, now time.Time) (Grant, *Error) {
-	payload, err := v.payload(token, now)
+	c, err := v.verified(token, subscriptionClaims, now)
 	if err != nil {
 		return Grant{}, err
 	}
-	var c subscriptionClaims
-	if err := v.claims(payload, &c, &c.registered, now); err != nil {
+	if err := v.time(&c, now); err != nil {
 		return Grant{}, err
 	}
-	if c.Channel == "" {
+	g := Grant{User: c.user, Channel: string(c.text(claimChannel)), Client: string(c.text(claimClient)), ExpireAt: c.expireAt()}
+	if g.Channel == "" {
 		return Grant{}, refuse(ReasonPurpose, "it has no channel claim: it is a connection token; issue a subscription token, with one")
 	}
-	g := Grant{User: c.user, Channel: c.Channel, Client: c.Client, ExpireAt: c.expireAt(), Override: c.Override.compile()}
-	var bad *Error
-	if g.Info, bad = payloadOf(c.Info, c.B64Info, "info"); bad != nil {
-		return Grant{}, bad
+	if g.Override, err = c.override(); err != nil {
+		return Grant{}, err
 	}
-	if g.Data, bad = payloadOf(c.Data, c.B64Data, "data"); bad != nil {
-		return Grant{}, bad
+	if g.Info, err = c.payload(claimInfo, claimB64Info); err != nil {
+		return Grant{}, err
+	}
+	if g.Data, err = c.payload(claimData, claimB64Data); err != nil {
+		return Grant{}, err
 	}
 	return g, nil
 }
 
-// header is what is read of a JOSE header (RFC 7515 §4.1).
-type header map[string]json.RawMessage
-
-// payload returns the claims of a token whose signature matches.
-func (v *Verifier) payload(token string, now time.Time) ([]byte, *Error) {
-	if v == nil || v.key == nil {
-		return nil, refuse(ReasonNoKey, "no key is configured; set hmac_secret_key")
+// verified returns the claims of a token whose signature matches, which is for us and
+// from whom we trust.
+func (v *Verifier) verified(token string, kind *claimKind, now time.Time) (claims, *Error) {
+	if v == nil || v.accepted == [algorithmCount]bool{} {
+		return claims{}, refuse(ReasonNoKey, "no key is configured; set hmac_secret_key, rsa_public_key, ecdsa_public_key or jwks_public_endpoint")
 	}
 	if len(token) > v.cfg.TokenBytesMax {
-		return nil, refuse(ReasonOversize, "it has %d bytes, the limit is %d", len(token), v.cfg.TokenBytesMax)
+		return claims{}, refuse(ReasonOversize, "it has %d bytes, the limit is %d", len(token), v.cfg.TokenBytesMax)
 	}
-	if strings.ContainsAny(token, "\r\n") { // Go's base64 skips them, RFC 7515 §2 does not know them
-		return nil, refuse(ReasonMalformed, "it has line breaks")
-	}
-	signed, signature, ok := cutLast(token, '.')
-	if !ok || strings.Count(signed, ".") != 1 {
-		return nil, refuse(ReasonMalformed, "it does not have three parts (RFC 7515 §3.1)")
-	}
-	head, claims, _ := strings.Cut(signed, ".")
-	method, bad := v.method(head)
-	if bad != nil {
-		return nil, bad
-	}
-	sig, err := v.parser.DecodeSegment(signature)
+	parts, err := cut(token)
 	if err != nil {
-		return nil, refuse(ReasonMalformed, "the signature is not base64url")
+		return claims{}, err
 	}
-	if method.Verify(signed, sig, v.key) != nil &&
-		(!v.cfg.previousValid(now) || method.Verify(signed, sig, v.previous) != nil) {
-		return nil, refuse(ReasonSignature, "the signature does not match; sign with the configured secret")
-	}
-	payload, err := v.parser.DecodeSegment(claims)
+	var text [headerBytesMin]byte
+	h, err := readHeader(parts.header, text[:])
 	if err != nil {
+		return claims{}, err
+	}
+	if !v.accepted[h.alg] {
+		return claims{}, refuse(ReasonAlgorithm, "alg is missing or not one of %v", v.names())
+	}
+	if err := v.authentic(&parts, h, now); err != nil {
+		return claims{}, err
+	}
+	payload, err := decodePayload(parts.payload)
+	if err != nil {
+		return claims{}, err
+	}
+	c, err := readClaims(payload, kind, v.cfg.UserIDClaim)
+	if err != nil {
+		return claims{}, err
+	}
+	return c, v.parties(&c)
+}
+
+// authentic checks the signature.
+func (v *Verifier) authentic(parts *compact, h header, now time.Time) *Error {
+	if h.alg.family() == familyHMAC {
+		return v.authenticHMAC(parts, h.alg, now)
+	}
+	signature, err := base64url.DecodeString(parts.signature)
+	if err != nil {
+		return refuse(ReasonMalformed, "the signature is not base64url")
+	}
+	keys := v.public
+	if v.sets != nil {
+		var bad *Error
+		if keys, bad = v.fetched(parts, h, now); bad != nil {
+			return bad
+		}
+	}
+	for i := range keys {
+		if keys[i].verify(h.alg, parts.signed, signature) {
+			return nil
+		}
+	}
+	return refuse(ReasonSignature, "the signature does not match; sign with the private part of the public key, and with an algorithm of that key")
+}
+
+// authenticHMAC does it without allocating.
+func (v *Verifier) authenticHMAC(parts *compact, a algorithm, now time.Time) *Error {
+	const room = 3 * sha512.Size / 2 // a longer one cannot match
+	var signature [room]byte
+	text := parts.signature
+	if len(text) > base64url.EncodedLen(room) {
+		return refuse(ReasonSignature, "the signature is longer than one of %v", a)
+	}
+	n, err := base64url.Decode(signature[:], bytesOf(text))
+	if err != nil {
+		return refuse(ReasonMalformed, "the signature is not base64url")
+	}
+	if v.secret.verify(a, parts.signed, signature[:n]) || v.cfg.previousValid(now) && v.previous.verify(a, parts.signed, signature[:n]) {
+		return nil
+	}
+	return refuse(ReasonSignature, "the signature does not match; sign with the configured secret")
+}
+
+// fetched returns the keys that the token's kid names in the key set that its claims
+// name, if the endpoint has groups in it. These are not verified yet: all they decide
+// is which of the operator's key sets the token must agree with.
+func (v *Verifier) fetched(parts *compact, h header, now time.Time) ([]publicKey, *Error) {
+	if len(h.keyID) == 0 {
+		return nil, refuse(ReasonKey, "its header has no kid to choose a key of the key set by; issue it with one")
+	}
+	var groups map[string]string
+	if v.sets.endpoint.fixed == "" {
+		payload, err := decodePayload(parts.payload)
+		if err != nil {
+			return nil, err
+		}
+		c, err := readClaims(payload, registeredClaims, "")
+		if err != nil {
+			return nil, err
+		}
+		groups = map[string]string{}
+		if err := v.matches(&c, groups); err != nil {
+			return nil, err
+		}
+	}
+	url, err := v.sets.endpoint.url(groups)
+	if err != nil {
+		return nil, err
+	}
+	return v.sets.find(url, string(h.keyID), now)
+}
+
+// names lists the algorithms that are accepted.
+func (v *Verifier) names() (names []string) {
+	for a, ok := range v.accepted {
+		if ok {
+			names = append(names, algorithmNames[a])
+		}
+	}
+	return names
+}
+
+func decodePayload(segment string) ([]byte, *Error) {
+	payload := make([]byte, base64url.DecodedLen(len(segment)))
+	if _, err := base64url.Decode(payload, bytesOf(segment)); err != nil {
 		return nil, refuse(ReasonMalformed, "the claims are not base64url")
 	}
 	return payload, nil
-}
-
-// method reads the header and returns the algorithm, which is one of the key's.
-func (v *Verifier) method(segment string) (*jwt.SigningMethodHMAC, *Error) {
-	if len(segment) > headerBytesMax {
-		return nil, refuse(ReasonOversize, "the header has %d bytes, the limit is %d", len(segment), headerBytesMax)
-	}
-	text, err := v.parser.DecodeSegment(segment)
-	if err != nil {
-		return nil, refuse(ReasonMalformed, "the header is not base64url")
-	}
-	var h header
-	if err := json.Unmarshal(text, &h); err != nil || h == nil {
-		return nil, refuse(ReasonMalformed, "the header is not a JSON object")
-	}
-	if _, ok := h["crit"]; ok {
-		return nil, refuse(ReasonCritical, "crit names extensions and none is supported (RFC 7515 §4.1.11); issue it without")
-	}
-	var alg string
-	if err := json.Unmarshal(h["alg"], &alg); err != nil || !slices.Contains(v.cfg.Algorithms, alg) {
-		return nil, refuse(ReasonAlgorithm, "alg is missing or not one of %v", v.cfg.Algorithms)
-	}
-	switch alg {
-	case "HS256":
-		return jwt.SigningMethodHS256, nil
-	case "HS384":
-		return jwt.SigningMethodHS384, nil
-	default:
-		return jwt.SigningMethodHS512, nil
-	}
-}
-
-// cutLast is strings.Cut at the last separator.
-func cutLast(s string, sep byte) (before, after string, ok bool) {
-	i := strings.LastIndexByte(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+1:], true
-}
-
-// absent says whether a claim is missing, null or the empty string.
-func absent(m json.RawMessage) bool {
-	s := string(m)
-	return s == "" || s == "null" || s == `""`
-}
-
-// raw returns a claim's JSON, nil when it is missing or null.
-func raw(m json.RawMessage) []byte {
-	if len(m) == 0 || string(m) == "null" {
-		return nil
-	}
-	return m
-}
-
-// payloadOf returns what a pair of claims x and b64x carries; the second wins.
-func payloadOf(plain json.RawMessage, b64, name string) ([]byte, *Error) {
-	if b64 == "" {
-		return raw(plain), nil
-	}
-	b, err := base64.StdEncoding.DecodeString(b64)
-	if err != nil {
-		return nil, refuse(ReasonClaims, "b64%s is not base64 (RFC 4648 §4)", name)
-	}
-	return b, nil
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestKeyRotation(t *testing.T) {
-	old := sign(hs256, `{"sub":"1"}`, "old", sha256.New)
+	old := sign(hs256Header, `{"sub":"1"}`, "old", sha256.New)
 	for name, c := range map[string]struct {
 		cfg Config
 		at  int64
@@ -18,7 +18,8 @@ func TestKeyRotation(t *testing.T) {
 	}{
 		"previous key":             {Config{HMACSecretKey: secret, HMACPreviousSecretKey: "old"}, now, true},
 		"still valid":              {Config{HMACSecretKey: secret, HMACPreviousSecretKey: "old", HMACPreviousSecretKeyValidUntil: now + 1}, now, true},
-		"not any more":             {Config{HMACSecretKey: secret, HMACPreviousSecretKey: "old", HMACPreviousSecretKeyValidUntil: now}, now, false},
+		"to the last second":       {Config{HMACSecretKey: secret, HMACPreviousSecretKey: "old", HMACPreviousSecretKeyValidUntil: now}, now, true},
+		"not any more":             {Config{HMACSecretKey: secret, HMACPreviousSecretKey: "old", HMACPreviousSecretKeyValidUntil: now - 1}, now, false},
 		"without the previous key": {Config{HMACSecretKey: secret}, now, false},
 	} {
 		if _, err := mustNew(t, c.cfg).Connection(old, time.Unix(c.at, 0)); (err == nil) != c.ok {
@@ -111,6 +112,15 @@ func TestTokenConfigErrorsNameTheKey(t *testing.T) {
 		{Config{TokenBytesMax: -1}, "token_bytes_max"},
 		{Config{Algorithms: []string{"none"}}, "algorithms"},
 		{Config{Algorithms: []string{"RS256"}}, "algorithms"},
+		{Config{HMACSecretKey: secret, Algorithms: []string{"HS256", "ES256"}}, "algorithms has ES256 and there is no key"},
+		{Config{HMACSecretKey: secret, Algorithms: []string{"hs256"}}, "algorithms"},
+		{Config{HMACSecretKey: publicPEM}, "hmac_secret_key is a public key"},
+		{Config{HMACSecretKey: secret, HMACPreviousSecretKey: "-----BEGIN CERTIFICATE-----"}, "hmac_previous_secret_key is a public key"},
+		{Config{RSAPublicKey: "x"}, "rsa_public_key: it is not PEM"},
+		{Config{RSAPublicKey: publicPEM}, "rsa_public_key: it is not PEM"},
+		{Config{ECDSAPublicKey: "x"}, "ecdsa_public_key"},
+		{Config{Ed25519PublicKey: "x"}, "ed25519_public_key"},
+		{Config{JWKSPublicEndpoint: "x"}, "jwks_public_endpoint"},
 		{Config{AudienceRegex: "("}, "audience_regex"},
 		{Config{IssuerRegex: "("}, "issuer_regex"},
 		{Config{UserIDClaim: "a.b"}, "user_id_claim"},
@@ -121,13 +131,25 @@ func TestTokenConfigErrorsNameTheKey(t *testing.T) {
 	}
 }
 
-// oracle says whether golang-jwt accepts the token, claims aside.
+// oracle says whether golang-jwt accepts the token, claims aside, with one key for each kind of algorithm.
 func oracle(tok string) bool {
-	_, err := jwt.NewParser(jwt.WithValidMethods(hmacAlgorithms), jwt.WithoutClaimsValidation(), jwt.WithJSONNumber(), jwt.WithStrictDecoding()).
-		Parse(tok, func(*jwt.Token) (any, error) { return []byte(secret), nil })
+	keys := func(t *jwt.Token) (any, error) {
+		switch alg := t.Method.Alg(); {
+		case alg[0] == 'H':
+			return []byte(secret), nil
+		case alg == "EdDSA":
+			return pairs()["ed"].private.Public(), nil
+		case alg[0] == 'E':
+			return pairs()["256"].private.Public(), nil
+		}
+		return pairs()["rsa"].private.Public(), nil
+	}
+	methods := []string{"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "EdDSA"}
+	_, err := jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithoutClaimsValidation(), jwt.WithJSONNumber(), jwt.WithStrictDecoding()).Parse(tok, keys)
 	return err == nil
 }
 
+// FuzzConnection changes tokens of all kinds: what passes also passes with golang-jwt.
 func FuzzConnection(f *testing.F) {
 	for _, c := range forged() {
 		if len(c.token) < 2000 {
@@ -135,14 +157,29 @@ func FuzzConnection(f *testing.F) {
 		}
 	}
 	f.Add(token(`{"sub":"42","channels":["a"],"info":{}}`))
+	for alg, name := range map[string]string{"RS256": "rsa", "PS384": "rsa", "ES256": "256", "EdDSA": "ed"} {
+		f.Add(issue(f, name, alg, "k", `{"sub":"42"}`)) // of keys that the next run does not have: their shape counts
+	}
+	p := pairs()
 	v := mustNew(f, Config{HMACSecretKey: secret})
+	all := mustNew(f, Config{HMACSecretKey: secret, RSAPublicKey: p["rsa"].public, ECDSAPublicKey: p["256"].public, Ed25519PublicKey: p["ed"].public})
 	f.Fuzz(func(t *testing.T, tok string) {
 		_, err := v.Connection(tok, clock())
-		if err == nil && !oracle(tok) {
+		_, errAll := all.Connection(tok, clock())
+		if errAll == nil && !oracle(tok) {
 			t.Fatalf("accepted %q, golang-jwt does not", tok)
 		}
-		if _, bad := v.Subscription(tok, clock()); err == nil && bad == nil {
+		if err == nil && errAll != nil {
+			t.Fatalf("%q: more keys refuse it: %v", tok, errAll)
+		}
+		if _, bad := all.Subscription(tok, clock()); errAll == nil && bad == nil {
 			t.Fatalf("%q is a connection and a subscription token", tok)
+		}
+		if _, bad := Inspect(tok); errAll == nil && bad != nil {
+			t.Fatalf("%q is accepted and cannot be inspected: %v", tok, bad)
+		}
+		if err == nil && all.Slow(tok) && len(tok) < headerBytesMin {
+			t.Fatalf("%q is a short HMAC token and slow", tok)
 		}
 	})
 }
@@ -180,15 +217,4 @@ func checkCredentials(t *testing.T, claims string, cred Credentials) {
 			t.Fatalf("%q: subscriptions are not ordered and single: %v", claims, cred.Subs)
 		}
 	}
-}
-
-func BenchmarkConnection(b *testing.B) {
-	v := mustNew(b, Config{HMACSecretKey: secret})
-	tok := token(`{"sub":"42","exp":1800000000,"info":{"name":"x"}}`)
-	for b.Loop() {
-		if _, err := v.Connection(tok, clock()); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/token")
 }

@@ -1,6 +1,6 @@
 // Package channel holds the nouns of the server: what its packages talk about when
-// they talk to each other. It imports nothing of the project and everything on its
-// floor and above may import it.
+// they talk to each other. Of the project it imports only the check of what is JSON, and
+// everything on its floor and above may import it.
 //
 // # Vocabulary
 //
@@ -12,6 +12,8 @@
 //   - channel: a named stream of publications.
 //   - namespace: the channels whose names share a prefix up to the boundary; it
 //     carries their [Options].
+//   - wildcard: a channel name with stars that stands for many; it can be subscribed to
+//     and not published to.
 //   - subscription: a session's membership in a channel.
 //   - publication: one message in a channel.
 //   - position: offset and epoch of a publication in its channel's stream.
@@ -24,6 +26,12 @@
 //   - backlog: bytes queued to a conn; slow: a conn whose backlog is over its limit.
 //   - drop, disconnect: what then happens, always with a named reason ([Drop],
 //     [Disconnect]).
+//
+// # Rules
+//
+// [Config] is the configuration section "channel", [Options] those of one namespace in
+// it; both are defined and judged here and nowhere else. [Rules] are what [Compile] makes
+// of them: asked for every command, without locks and allocations.
 //
 // # Codes
 //

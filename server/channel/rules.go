@@ -1,100 +1,15 @@
 package channel
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// Config is the configuration section "channel". An empty string or 0 means the
-// default that its comment names.
-type Config struct {
-	WithoutNamespace Options   `json:"without_namespace"`
-	Namespaces       []Options `json:"namespaces"`
-	HistoryMetaTTL   Duration  `json:"history_meta_ttl"` // default 720h
-
-	MaxLength         int    `json:"max_length"`         // bytes of a name; default 255
-	PrivatePrefix     string `json:"private_prefix"`     // default "$"
-	NamespaceBoundary string `json:"namespace_boundary"` // default ":"
-	UserBoundary      string `json:"user_boundary"`      // default "#"
-	UserSeparator     string `json:"user_separator"`     // default ","
-}
-
-const (
-	maxLengthDefault      = 255
-	historyMetaTTLDefault = Duration(720 * 3600e9)
-)
-
-func (c Config) withDefaults() Config {
-	or := func(s *string, def string) {
-		if *s == "" {
-			*s = def
-		}
-	}
-	or(&c.PrivatePrefix, "$")
-	or(&c.NamespaceBoundary, ":")
-	or(&c.UserBoundary, "#")
-	or(&c.UserSeparator, ",")
-	if c.MaxLength == 0 {
-		c.MaxLength = maxLengthDefault
-	}
-	if c.HistoryMetaTTL == 0 {
-		c.HistoryMetaTTL = historyMetaTTLDefault
-	}
-	return c
-}
-
-// Validate checks the section; the error names the namespace and key and says what to
-// change.
-func (c Config) Validate() error {
-	c = c.withDefaults()
-	if c.MaxLength < 0 {
-		return fmt.Errorf("channel.max_length is %d; give the bytes a channel name may have, or 0 for %d", c.MaxLength, maxLengthDefault)
-	}
-	if c.HistoryMetaTTL < 0 {
-		return fmt.Errorf("channel.history_meta_ttl must not be negative")
-	}
-	if c.WithoutNamespace.Name != "" {
-		return fmt.Errorf("channel.without_namespace has the name %q; move it to channel.namespaces or remove the name", c.WithoutNamespace.Name)
-	}
-	if err := c.WithoutNamespace.Validate(); err != nil {
-		return fmt.Errorf("channel.without_namespace: %w", err)
-	}
-	seen := make(map[string]bool, len(c.Namespaces))
-	for i := range c.Namespaces {
-		ns := &c.Namespaces[i]
-		if !validName(ns.Name) {
-			return fmt.Errorf("channel.namespaces[%d]: name %q; use two or more of a–z A–Z 0–9 - _ .", i, ns.Name)
-		}
-		if seen[ns.Name] {
-			return fmt.Errorf("channel.namespaces[%d]: %q is defined twice; remove one", i, ns.Name)
-		}
-		seen[ns.Name] = true
-		if err := ns.Validate(); err != nil {
-			return fmt.Errorf("channel.namespaces[%d] (%s): %w", i, ns.Name, err)
-		}
-	}
-	return nil
-}
-
-func validName(s string) bool {
-	if len(s) < 2 {
-		return false
-	}
-	for _, r := range []byte(s) {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
 // namespace is one compiled set of options.
 type namespace struct {
 	options Options
+	wild    Options        // of the wildcards among its names
 	re      *regexp.Regexp // nil: any ASCII name
 }
 
@@ -128,7 +43,15 @@ func (c Config) compile(o Options) namespace {
 	if o.HistoryMetaTTL == 0 {
 		o.HistoryMetaTTL = c.HistoryMetaTTL
 	}
-	ns := namespace{options: o}
+	if o.PublicationDataFormat == "" {
+		o.PublicationDataFormat = c.PublicationDataFormat
+	}
+	for _, name := range []*string{&o.SubscribeProxyName, &o.PublishProxyName, &o.SubRefreshProxyName, &o.StateProxyName} {
+		if *name == "" {
+			*name = ProxyDefault
+		}
+	}
+	ns := namespace{options: o, wild: o.streamless()}
 	if o.ChannelRegex != "" {
 		ns.re = regexp.MustCompile(o.ChannelRegex)
 	}
@@ -142,25 +65,57 @@ func (c Config) compile(o Options) namespace {
 // The namespace is what stands before the first boundary, the private prefix left out:
 // "chat" for "chat:room:1" and for "$chat:room". A name without a boundary, or with
 // nothing before it, is without namespace.
+//
+// The options of a wildcard ([Rules.Wildcard]) are those of its namespace without what
+// needs a stream of its own: history, positioning, recovery and differences.
 func (r *Rules) Resolve(name string) (*Options, *Error) {
 	if name == "" || len(name) > r.cfg.MaxLength {
 		return nil, ErrBadRequest.Err()
 	}
-	ns, rest := &r.without, strings.TrimPrefix(name, r.cfg.PrivatePrefix)
-	if before, after, ok := strings.Cut(rest, r.cfg.NamespaceBoundary); ok {
-		if before != "" {
-			i, found := slices.BinarySearch(r.names, before)
-			if !found {
-				return nil, ErrUnknownChannel.Err()
-			}
-			ns = &r.spaces[i]
+	ns, rest, found := r.split(name)
+	if !found {
+		return nil, ErrUnknownChannel.Err()
+	}
+	if ns.options.AllowWildcard && !r.UserLimited(name) {
+		switch readPattern(rest) {
+		case wildcard:
+			return &ns.wild, nil
+		case misplaced:
+			return nil, ErrBadRequest.Err()
 		}
-		rest = after
 	}
 	if !ns.names(rest, name) {
 		return nil, ErrBadRequest.Err()
 	}
 	return &ns.options, nil
+}
+
+// ResolveStream is Resolve for what is done with a channel's stream, publishing above
+// all: a wildcard has none, so it is refused with error 107.
+func (r *Rules) ResolveStream(name string) (*Options, *Error) {
+	o, err := r.Resolve(name)
+	if err == nil && o.AllowWildcard && r.Wildcard(name) {
+		return nil, ErrBadRequest.Err()
+	}
+	return o, err
+}
+
+// split gives the namespace of a name and what follows its boundary; false when the
+// namespace is not configured.
+func (r *Rules) split(name string) (ns *namespace, rest string, found bool) {
+	rest = strings.TrimPrefix(name, r.cfg.PrivatePrefix)
+	before, after, bounded := strings.Cut(rest, r.cfg.NamespaceBoundary)
+	switch {
+	case !bounded:
+		return &r.without, rest, true
+	case before == "":
+		return &r.without, after, true
+	}
+	i, found := slices.BinarySearch(r.names, before)
+	if !found {
+		return nil, "", false
+	}
+	return &r.spaces[i], after, true
 }
 
 // names says whether the namespace may have a channel of that name.
@@ -205,6 +160,15 @@ func (r *Rules) UserListed(name, user string) bool {
 		}
 		list = more
 	}
+}
+
+// PersonalChannel is the name of the channel of one user in a namespace, "" for none:
+// "personal:#42", or "#42". Only that user may subscribe to it.
+func (r *Rules) PersonalChannel(namespace, user string) string {
+	if namespace == "" {
+		return r.cfg.UserBoundary + user
+	}
+	return namespace + r.cfg.NamespaceBoundary + r.cfg.UserBoundary + user
 }
 
 // Each calls f for the options without namespace (empty name) and then for each

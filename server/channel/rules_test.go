@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +22,8 @@ func sample() Config {
 		WithoutNamespace: Options{AllowPublishForClient: true},
 		Namespaces: []Options{
 			{Name: "news", AllowSubscribeForClient: true},
-			{Name: "chat", HistorySize: 10, HistoryTTL: Duration(time.Minute), HistoryMetaTTL: Duration(time.Hour)},
+			{Name: "chat", HistorySize: 10, HistoryTTL: time.Minute, HistoryMetaTTL: time.Hour,
+				PublicationDataFormat: "binary", SubscribeProxyName: "mine"},
 			{Name: "id", ChannelRegex: `^[0-9]+$`},
 			{Name: "a.b_c-1"},
 		},
@@ -80,19 +80,24 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-func TestOptionsInheritTheMetaTTL(t *testing.T) {
-	r := mustCompile(t, sample())
-	got := map[string]time.Duration{}
-	r.Each(func(name string, o *Options) { got[name] = time.Duration(o.HistoryMetaTTL) })
-	want := map[string]time.Duration{"": 720 * time.Hour, "news": 720 * time.Hour, "chat": time.Hour,
-		"id": 720 * time.Hour, "a.b_c-1": 720 * time.Hour}
-	for name, d := range want {
-		if got[name] != d {
-			t.Errorf("%q: got %v, want %v", name, got[name], d)
+func TestOptionsInheritWhatTheyDoNotSay(t *testing.T) {
+	c := sample()
+	c.PublicationDataFormat = "json"
+	r := mustCompile(t, c)
+	seen := 0
+	r.Each(func(name string, o *Options) {
+		seen++
+		ttl, format, proxy := 720*time.Hour, "json", ProxyDefault
+		if name == "chat" {
+			ttl, format, proxy = time.Hour, "binary", "mine"
 		}
-	}
-	if len(got) != len(want) {
-		t.Errorf("got %d option sets, want %d", len(got), len(want))
+		if o.HistoryMetaTTL != ttl || o.PublicationDataFormat != format || o.SubscribeProxyName != proxy ||
+			o.PublishProxyName != ProxyDefault || o.SubRefreshProxyName != ProxyDefault || o.StateProxyName != ProxyDefault {
+			t.Errorf("%q: got %+v, want %v, %q, %q", name, o, ttl, format, proxy)
+		}
+	})
+	if seen != 5 {
+		t.Errorf("got %d option sets, want 5", seen)
 	}
 }
 
@@ -138,58 +143,6 @@ func TestOtherMarks(t *testing.T) {
 	}
 	if r.Fits(strings.Repeat("x", 21)) || !r.Fits(strings.Repeat("x", 20)) {
 		t.Error("limit is not the one configured")
-	}
-}
-
-func TestConfigErrorsNameTheKey(t *testing.T) {
-	for _, c := range []struct {
-		cfg  Config
-		want string
-	}{
-		{Config{MaxLength: -1}, "max_length"},
-		{Config{HistoryMetaTTL: -1}, "history_meta_ttl"},
-		{Config{WithoutNamespace: Options{Name: "x"}}, "without_namespace"},
-		{Config{Namespaces: []Options{{}}}, "two or more"},
-		{Config{Namespaces: []Options{{Name: "a"}}}, "two or more"},
-		{Config{Namespaces: []Options{{Name: "a:b"}}}, "two or more"},
-		{Config{Namespaces: []Options{{Name: "aa"}, {Name: "aa"}}}, "twice"},
-		{Config{Namespaces: []Options{{Name: "aa", ChannelRegex: "("}}}, "channel_regex"},
-		{Config{WithoutNamespace: Options{HistorySize: 1}}, "history_ttl"},
-		{Config{WithoutNamespace: Options{HistoryTTL: 1}}, "history_size"},
-		{Config{WithoutNamespace: Options{HistorySize: -1}}, "negative"},
-		{Config{WithoutNamespace: Options{ForceRecovery: true}}, "force_recovery"},
-		{Config{WithoutNamespace: Options{ForceRecoveryMode: "x"}}, "force_recovery_mode"},
-		{Config{WithoutNamespace: Options{PublicationDataFormat: "xml"}}, "publication_data_format"},
-		{Config{WithoutNamespace: Options{AllowedDeltaTypes: []string{"x"}}}, "allowed_delta_types"},
-	} {
-		r, err := Compile(c.cfg)
-		if err == nil || r != nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("got %v, want an error with %q", err, c.want)
-		}
-	}
-}
-
-func TestConfigReadsTheStockJSON(t *testing.T) {
-	var c Config
-	in := `{"without_namespace":{"allow_subscribe_for_client":true},
-		"namespaces":[{"name":"chat","history_size":5,"history_ttl":"300s","allow_publish_for_subscriber":true}]}`
-	if err := json.Unmarshal([]byte(in), &c); err != nil {
-		t.Fatal(err)
-	}
-	r := mustCompile(t, c)
-	o, err := r.Resolve("chat:1")
-	if err != nil || o.HistorySize != 5 || o.HistoryTTL != Duration(5*time.Minute) || !o.AllowPublishForSubscriber {
-		t.Errorf("got %+v, %v", o, err)
-	}
-	if err := json.Unmarshal([]byte(`{"history_meta_ttl":"5"}`), &c); err == nil {
-		t.Error("a duration without a unit was taken")
-	}
-	var d Duration
-	if err := d.UnmarshalText(nil); err != nil || d != 0 {
-		t.Errorf("empty duration: %v, %v", d, err)
-	}
-	if text, _ := Duration(90 * time.Second).MarshalText(); string(text) != "1m30s" {
-		t.Errorf("got %s", text)
 	}
 }
 

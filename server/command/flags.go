@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"shoal/server/config"
 )
@@ -34,7 +35,7 @@ func (k *keyFlags) define() any {
 	short := shortNames()
 	fields := make([]reflect.StructField, len(k.keys))
 	for i, key := range k.keys {
-		tag := fmt.Sprintf(`name:%q help:%q`, key.Name, key.Doc)
+		tag := fmt.Sprintf(`name:%q help:%q`, key.Name, strings.ReplaceAll(key.Doc, "${", "$${"))
 		extra, common := short[key.Name]
 		if common {
 			tag += " " + extra

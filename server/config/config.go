@@ -1,30 +1,39 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"shoal/server/channel"
+)
 
 // Config is the whole configuration of a shoal server. The zero value is not useful: start from Default. Every duration
 // is written with a unit ("25s", "100ms"); every size is a count of bytes unless the text says otherwise.
 type Config struct {
-	HTTPServer    HTTPServer    `key:"http_server"`
-	HTTPAPI       HTTPAPI       `key:"http_api"`
-	Client        Client        `key:"client"`
-	Channel       Channel       `key:"channel"`
-	WebSocket     WebSocket     `key:"websocket"`
-	Engine        Engine        `key:"engine"`
-	Node          Node          `key:"node"`
-	Loop          Loop          `key:"loop"`
-	Handshake     Handshake     `key:"handshake"`
-	Heartbeat     Heartbeat     `key:"heartbeat"`
-	TCP           TCP           `key:"tcp"`
-	ProxyProtocol ProxyProtocol `key:"proxy_protocol"`
-	GC            GC            `key:"gc"`
-	Shutdown      Shutdown      `key:"shutdown"`
-	Log           Log           `key:"log"`
-	Prometheus    Endpoint      `key:"prometheus"`
-	Health        Endpoint      `key:"health"`
-	Debug         Endpoint      `key:"debug"`
-	Echo          Echo          `key:"echo"`
-	Dev           bool          `key:"dev" doc:"Development profile: the demo page at /, anonymous clients that may subscribe and publish, the API key dev, metrics and debug endpoints, all on 127.0.0.1. Anything set explicitly wins."`
+	HTTPServer    HTTPServer     `key:"http_server"`
+	HTTPAPI       HTTPAPI        `key:"http_api"`
+	GRPCAPI       GRPCAPI        `key:"grpc_api"`
+	Client        Client         `key:"client"`
+	Channel       channel.Config `key:"channel"`
+	ChannelProxy  ChannelProxies `key:"channel.proxy"`
+	RPC           RPC            `key:"rpc"`
+	Proxies       []NamedProxy   `key:"proxies" like:"channel.proxy.subscribe" doc:"Further proxies, by name, for the *_proxy_name options of namespaces."`
+	WebSocket     WebSocket      `key:"websocket"`
+	Engine        Engine         `key:"engine"`
+	Node          Node           `key:"node"`
+	Loop          Loop           `key:"loop"`
+	Handshake     Handshake      `key:"handshake"`
+	Heartbeat     Heartbeat      `key:"heartbeat"`
+	TCP           TCP            `key:"tcp"`
+	ProxyProtocol ProxyProtocol  `key:"proxy_protocol"`
+	GC            GC             `key:"gc"`
+	Shutdown      Shutdown       `key:"shutdown"`
+	Log           Log            `key:"log"`
+	Prometheus    Endpoint       `key:"prometheus"`
+	Health        Endpoint       `key:"health"`
+	Swagger       Endpoint       `key:"swagger"`
+	Debug         Endpoint       `key:"debug"`
+	Echo          Echo           `key:"echo"`
+	Dev           bool           `key:"dev" doc:"Development profile: the demo page at /, anonymous clients that may subscribe and publish, the API key dev, metrics and debug endpoints, all on 127.0.0.1. Anything set explicitly wins."`
 }
 
 // HTTPServer says where the server listens. One port takes WebSocket clients and plain HTTP requests alike.
@@ -35,14 +44,29 @@ type HTTPServer struct {
 	InternalPort    int    `key:"internal_port" doc:"Port of its own for the API, metrics, health and debug endpoints; 0 = they share http_server.port."`
 }
 
-// HTTPAPI is the server API: publish, broadcast, disconnect, channels, info.
+// HTTPAPI is the server API over HTTP.
 type HTTPAPI struct {
-	Disabled      bool   `key:"disabled" doc:"Switches the HTTP API off."`
-	HandlerPrefix string `key:"handler_prefix" doc:"Path the API lives under."`
-	Key           string `key:"key" secret:"true" doc:"API key expected in X-API-Key or 'Authorization: apikey …'; empty = every call is refused unless http_api.insecure."`
-	ErrorMode     string `key:"error_mode" doc:"Empty = errors are HTTP 200 with an error object; transport = errors become HTTP status codes."`
-	External      bool   `key:"external" doc:"Keeps the API on the main port too when http_server.internal_port is set."`
-	Insecure      bool   `key:"insecure" doc:"Accepts API calls without a key. For development only."`
+	Disabled       bool   `key:"disabled" doc:"Switches the HTTP API off."`
+	HandlerPrefix  string `key:"handler_prefix" doc:"Path the API lives under."`
+	Key            string `key:"key" secret:"true" doc:"API key expected in X-API-Key or 'Authorization: apikey …'; empty = every call is refused unless http_api.insecure."`
+	ErrorMode      string `key:"error_mode" doc:"Empty = errors are HTTP 200 with an error object; transport = errors become HTTP status codes."`
+	External       bool   `key:"external" doc:"Keeps the API on the main port too when http_server.internal_port is set."`
+	Insecure       bool   `key:"insecure" doc:"Accepts API calls without a key. For development only."`
+	BodySizeLimit  int    `key:"body_size_limit" doc:"Largest request body in bytes (413 above). Shoal's own."`
+	BatchLimit     int    `key:"batch_limit" doc:"Commands one batch request may have (error 107 above). Shoal's own."`
+	BroadcastLimit int    `key:"broadcast_limit" doc:"Channels one broadcast may name (error 107 above). Shoal's own."`
+	AccessLog      bool   `key:"access_log" doc:"Writes a log line for every API call, HTTP and gRPC: method, path, status, duration. Shoal's own."`
+}
+
+// GRPCAPI is the same API over gRPC, on a port of its own.
+type GRPCAPI struct {
+	Enabled               bool   `key:"enabled" doc:"Serves the API over gRPC."`
+	Address               string `key:"address" doc:"Address to listen on; empty = every interface, IPv4 and IPv6."`
+	Port                  int    `key:"port" doc:"TCP port, 0..65535; 0 = a free port chosen by the kernel."`
+	Key                   string `key:"key" secret:"true" doc:"API key expected in the metadata 'authorization: apikey …'; empty = every call is refused unless grpc_api.insecure."`
+	Insecure              bool   `key:"insecure" doc:"Accepts calls without a key, as Centrifugo does when none is set. For development only. Shoal's own."`
+	ErrorMode             string `key:"error_mode" doc:"Empty = errors are in the answer; transport = errors become gRPC status codes."`
+	MaxReceiveMessageSize int    `key:"max_receive_message_size" doc:"Largest message a caller may send, in bytes; 0 = 4 MiB."`
 }
 
 // Client holds what concerns every client connection, whatever its transport.
@@ -60,6 +84,22 @@ type Client struct {
 	ChannelLimit                     int               `key:"channel_limit" doc:"Channels one client may subscribe to, 1..65535 (error 106 above)."`
 	QueueMaxSize                     int               `key:"queue_max_size" doc:"Bytes that may wait for a client that reads slowly; above it the client is closed with 3008."`
 	ConnectionLimit                  int               `key:"connection_limit" doc:"Client connections this node holds; above it an upgrade is answered 503. 0 = no limit but the descriptors."`
+	ExpiredSubCloseDelay             time.Duration     `key:"expired_sub_close_delay" doc:"Grace after a subscription expires, in which the client may refresh it (then it ends with 2501)."`
+	ChannelPositionCheckDelay        time.Duration     `key:"channel_position_check_delay" doc:"Time between two comparisons of a positioned subscription with the top of its stream."`
+	ChannelPositionMaxTimeLag        time.Duration     `key:"channel_position_max_time_lag" doc:"How old a publication may be when it reaches a positioned subscription, which otherwise subscribes anew; 0 = any age."`
+	HistoryMaxPublicationLimit       int               `key:"history_max_publication_limit" doc:"Publications one history command gives at most; 0 = 300."`
+	RecoveryMaxPublicationLimit      int               `key:"recovery_max_publication_limit" doc:"Publications a client can recover at most; one that missed more is not recovered. 0 = 300."`
+	ConnectIncludeServerTime         bool              `key:"connect_include_server_time" doc:"Tells the time in the answer to connect."`
+	UserIDHTTPHeader                 string            `key:"user_id_http_header" doc:"Header of the upgrade request that names the user, set by a proxy in front that clients cannot go around; empty = none."`
+	PersonalChannel                  PersonalChannel   `key:"subscribe_to_user_personal_channel"`
+	Proxy                            ClientProxies     `key:"proxy"`
+}
+
+// PersonalChannel subscribes every user to a channel of his own when he connects.
+type PersonalChannel struct {
+	Enabled          bool   `key:"enabled" doc:"Clients with a user id are subscribed to the channel #user when they connect."`
+	Namespace        string `key:"personal_channel_namespace" doc:"Namespace of these channels; empty = none."`
+	SingleConnection bool   `key:"single_connection" doc:"A new connection of a user ends the former ones (3504)."`
 }
 
 // Token says how connection tokens (JWT) are verified. Without any key, tokens are refused.
@@ -67,6 +107,10 @@ type Token struct {
 	HMACSecretKey                   string `key:"hmac_secret_key" secret:"true" doc:"Secret for HS256, HS384 and HS512 tokens; empty = no HMAC token is accepted."`
 	HMACPreviousSecretKey           string `key:"hmac_previous_secret_key" secret:"true" doc:"Former secret, still accepted while keys are being rotated; empty = none."`
 	HMACPreviousSecretKeyValidUntil int64  `key:"hmac_previous_secret_key_valid_until" doc:"Unix time in seconds after which the former secret is refused; 0 = never."`
+	RSAPublicKey                    string `key:"rsa_public_key" doc:"Public key in PEM for RS256, RS384 and RS512 tokens; empty = none is accepted."`
+	ECDSAPublicKey                  string `key:"ecdsa_public_key" doc:"Public key in PEM for ES256, ES384 and ES512 tokens; empty = none is accepted."`
+	JWKSPublicEndpoint              string `key:"jwks_public_endpoint" secret:"url" doc:"URL of a JSON Web Key Set with the public keys of tokens (RSA, EC, OKP); {{name}} in it stands for a group of that name in issuer_regex or audience_regex; empty = none."`
+	InsecureSkipJWKSSafetyCheck     bool   `key:"insecure_skip_jwks_endpoint_safety_check" doc:"Lets the groups in jwks_public_endpoint match arbitrary texts, so that a token can name the server its key comes from. For development only."`
 	Audience                        string `key:"audience" doc:"Value the aud claim must contain; empty = not checked."`
 	AudienceRegex                   string `key:"audience_regex" doc:"Regular expression (RE2) one value of the aud claim must match; empty = not checked. Not together with audience."`
 	Issuer                          string `key:"issuer" doc:"Value the iss claim must have; empty = not checked."`
@@ -74,38 +118,15 @@ type Token struct {
 	UserIDClaim                     string `key:"user_id_claim" doc:"Claim that names the user; empty = sub."`
 }
 
+// hasKey says whether any token can be accepted.
+func (t *Token) hasKey() bool {
+	return t.HMACSecretKey != "" || t.RSAPublicKey != "" || t.ECDSAPublicKey != "" || t.JWKSPublicEndpoint != ""
+}
+
 // SubscriptionToken gives subscription tokens keys of their own.
 type SubscriptionToken struct {
 	Enabled bool `key:"enabled" doc:"Verifies subscription tokens with the keys of this section instead of client.token."`
 	Token   `key:""`
-}
-
-// Channel holds the channel name rules and the options of every namespace.
-type Channel struct {
-	WithoutNamespace  ChannelOptions `key:"without_namespace"`
-	Namespaces        []Namespace    `key:"namespaces" doc:"Namespaces by name; a channel name:rest belongs to the namespace called name. A channel with an unlisted one is refused (error 102)."`
-	MaxLength         int            `key:"max_length" doc:"Longest channel name in bytes, 1..1024 (error 107 above)."`
-	PrivatePrefix     string         `key:"private_prefix" doc:"Channels that begin with this need a subscription token; empty = $."`
-	NamespaceBoundary string         `key:"namespace_boundary" doc:"What separates the namespace from the rest of a channel name; empty = :."`
-	UserBoundary      string         `key:"user_boundary" doc:"What introduces the list of user ids of a user-limited channel; empty = #."`
-	UserSeparator     string         `key:"user_separator" doc:"What separates the user ids of a user-limited channel; empty = a comma."`
-}
-
-// Namespace is a named set of channel options.
-type Namespace struct {
-	Name           string `key:"name" doc:"Name of the namespace: letters, digits, '-', '_' and '.', at least two."`
-	ChannelOptions `key:""`
-}
-
-// ChannelOptions are the rules of the channels of one namespace. Everything is refused that nothing allows.
-type ChannelOptions struct {
-	AllowSubscribeForClient    bool   `key:"allow_subscribe_for_client" doc:"Any client with a user id may subscribe."`
-	AllowSubscribeForAnonymous bool   `key:"allow_subscribe_for_anonymous" doc:"Anonymous clients may subscribe, where allow_subscribe_for_client lets others."`
-	AllowPublishForClient      bool   `key:"allow_publish_for_client" doc:"Any client with a user id may publish."`
-	AllowPublishForSubscriber  bool   `key:"allow_publish_for_subscriber" doc:"A client subscribed to the channel may publish to it."`
-	AllowPublishForAnonymous   bool   `key:"allow_publish_for_anonymous" doc:"Anonymous clients may publish, where one of the two options above lets others."`
-	AllowUserLimitedChannels   bool   `key:"allow_user_limited_channels" doc:"The users listed after channel.user_boundary in a channel's name may subscribe to it, and only they."`
-	ChannelRegex               string `key:"channel_regex" doc:"Regular expression (RE2) the name after the namespace boundary must match; empty = any."`
 }
 
 // WebSocket configures the WebSocket transport.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"shoal/server/channel"
 )
 
 func TestEveryKeyIsDocumented(t *testing.T) {
@@ -72,10 +74,11 @@ func TestValidateRefuses(t *testing.T) {
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"https://example.com:99999"} }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{""} }},
 		{"client.token.hmac_previous_secret_key", func(c *Config) { c.Client.Token.HMACPreviousSecretKey = "old" }},
-		{"channel.max_length", func(c *Config) { c.Channel.MaxLength = 0 }},
+		{"channel.max_length", func(c *Config) { c.Channel.MaxLength = 1025 }},
 		{"channel.namespace_boundary", func(c *Config) { c.Channel.NamespaceBoundary = "\t" }},
-		{"channel.namespaces", func(c *Config) { c.Channel.Namespaces = []Namespace{{Name: "a"}} }},
-		{"channel.namespaces", func(c *Config) { c.Channel.Namespaces = []Namespace{{Name: "ab"}, {Name: "ab"}} }},
+		{"channel.namespaces[0].name", func(c *Config) { c.Channel.Namespaces = []channel.Options{{Name: "a"}} }},
+		{"channel.namespaces[ab].name", func(c *Config) { c.Channel.Namespaces = []channel.Options{{Name: "ab"}, {Name: "ab"}} }},
+		{"channel.without_namespace.history_ttl", func(c *Config) { c.Channel.WithoutNamespace.HistorySize = 1 }},
 		{"websocket.message_size_limit", func(c *Config) { c.WebSocket.MessageSizeLimit = 0 }},
 		{"websocket.decompressed_message_size_limit", func(c *Config) { c.WebSocket.DecompressedMessageSizeLimit = 1024 }},
 		{"websocket.compression_level", func(c *Config) { c.WebSocket.CompressionLevel = 10 }},
@@ -132,15 +135,29 @@ func TestPrintLoadsAgainAndHidesSecrets(t *testing.T) {
 		t.Errorf("a secret is printed:\n%s", out.String())
 	}
 	_, _, err = load(t, LoadOptions{File: write(t, "masked.yaml", out.String())})
-	if err == nil || !strings.Contains(err.Error(), "http_api.key") || !strings.Contains(err.Error(), "client.token.hmac_secret_key") {
-		t.Errorf("*** was taken for a secret: %v", err)
+	for _, key := range []string{"http_api.key", "client.token.hmac_secret_key", "client.proxy.connect.endpoint",
+		"client.proxy.connect.http.static_headers", "proxies[strings].grpc.static_metadata"} {
+		if err == nil || !strings.Contains(err.Error(), key+" =") {
+			t.Errorf("%s = *** was taken: %v", key, err)
+		}
 	}
-	restored := strings.ReplaceAll(out.String(), `"`+masked+`"`, `"put back"`)
+	restored := strings.ReplaceAll(strings.ReplaceAll(out.String(), `"`+masked+`"`, `"put back"`), ":"+masked+"@", ":back@")
 	again, warnings, err := load(t, LoadOptions{File: write(t, "printed.yaml", restored)})
 	if err != nil || len(warnings) != 0 {
 		t.Fatalf("what was printed does not load: %v %q\n%s", err, warnings, out.String())
 	}
-	cfg.HTTPAPI.Key, cfg.Client.Token.HMACSecretKey = "put back", "put back"
+	walk(configSchema(), reflect.ValueOf(&cfg).Elem(), func(f field, v reflect.Value) {
+		switch {
+		case f.secret == hidden && v.Kind() == reflect.String && v.String() != "":
+			v.SetString("put back")
+		case f.secret == hidden && v.Kind() == reflect.Map:
+			for _, key := range v.MapKeys() {
+				v.SetMapIndex(key, reflect.ValueOf("put back"))
+			}
+		case f.secret == masksPassword:
+			v.SetString(strings.Replace(v.String(), ":secret-for-this-test@", ":back@", 1))
+		}
+	})
 	if cfg.TCP.UserTimeout != 0 || !reflect.DeepEqual(normal(cfg), normal(again)) {
 		t.Errorf("printed and loaded again:\ngot  %+v\nwant %+v", again, cfg)
 	}
@@ -148,16 +165,28 @@ func TestPrintLoadsAgainAndHidesSecrets(t *testing.T) {
 
 // normal makes empty and missing lists alike.
 func normal(c Config) Config {
-	if len(c.ProxyProtocol.Trusted) == 0 {
-		c.ProxyProtocol.Trusted = nil
-	}
-	if len(c.Client.AllowedOrigins) == 0 {
-		c.Client.AllowedOrigins = nil
-	}
-	if len(c.Channel.Namespaces) == 0 {
-		c.Channel.Namespaces = nil
-	}
+	walk(configSchema(), reflect.ValueOf(&c).Elem(), func(_ field, v reflect.Value) {
+		if k := v.Kind(); (k == reflect.Slice || k == reflect.Map) && v.Len() == 0 {
+			v.SetZero()
+		}
+	})
 	return c
+}
+
+// walk calls do with every leaf below v, in the elements of copied lists too.
+func walk(s *schema, v reflect.Value, do func(field, reflect.Value)) {
+	for _, f := range s.fields {
+		leaf := v.FieldByIndex(f.index)
+		if f.elem != nil {
+			list := reflect.MakeSlice(leaf.Type(), leaf.Len(), leaf.Len())
+			reflect.Copy(list, leaf)
+			leaf.Set(list)
+			for i := range list.Len() {
+				walk(f.elem, list.Index(i), do)
+			}
+		}
+		do(f, leaf)
+	}
 }
 
 func TestZeroMeaningsAreApplied(t *testing.T) {

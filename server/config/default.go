@@ -1,6 +1,11 @@
 package config
 
-import "time"
+import (
+	"reflect"
+	"time"
+
+	"shoal/server/channel"
+)
 
 const (
 	kib = 1 << 10
@@ -17,17 +22,20 @@ const LoopsMax = 64
 func Default() Config {
 	return Config{
 		HTTPServer: HTTPServer{Port: 8000},
-		HTTPAPI:    HTTPAPI{HandlerPrefix: "/api"},
+		HTTPAPI:    HTTPAPI{HandlerPrefix: "/api", BodySizeLimit: 4 * mib, BatchLimit: 10_000, BroadcastLimit: 100_000},
+		GRPCAPI:    GRPCAPI{Port: 10000},
 		Client: Client{
 			PingInterval: 25 * time.Second, PongTimeout: 8 * time.Second,
 			StaleCloseDelay: 10 * time.Second, ExpiredCloseDelay: 25 * time.Second,
-			ChannelLimit: 128, QueueMaxSize: mib,
+			ExpiredSubCloseDelay: 25 * time.Second, ChannelPositionCheckDelay: 40 * time.Second,
+			ChannelLimit: 128, QueueMaxSize: mib, HistoryMaxPublicationLimit: 300, RecoveryMaxPublicationLimit: 300,
+			Proxy: ClientProxies{Connect: SwitchedProxy{Proxy: DefaultProxy()}, Refresh: SwitchedProxy{Proxy: DefaultProxy()}},
 		},
-		Channel: Channel{
-			MaxLength: 255, PrivatePrefix: "$", NamespaceBoundary: ":", UserBoundary: "#", UserSeparator: ",",
-		},
-		WebSocket: WebSocket{HandlerPrefix: "/connection/websocket", MessageSizeLimit: 64 * kib, MessageTimeout: time.Minute, CompressionLevel: 1},
-		Engine:    Engine{Type: "memory"},
+		Channel:      channel.DefaultConfig(),
+		ChannelProxy: ChannelProxies{Subscribe: DefaultProxy(), Publish: DefaultProxy(), SubRefresh: DefaultProxy(), State: DefaultProxy()},
+		RPC:          RPC{NamespaceBoundary: ":", Proxy: DefaultProxy(), Ping: RPCPing{Method: "ping"}},
+		WebSocket:    WebSocket{HandlerPrefix: "/connection/websocket", MessageSizeLimit: 64 * kib, MessageTimeout: time.Minute, CompressionLevel: 1},
+		Engine:       Engine{Type: "memory"},
 		Loop: Loop{
 			Tick: 100 * time.Millisecond, AcceptBatch: 64, NodeBacklogSize: 256 * mib, ReadBufferSize: 64 * kib,
 			MailboxSize: 64 * kib, FlushSlice: 128, CloseTimeout: 5 * time.Second, MemoryTrimPeriod: 30 * time.Second,
@@ -45,26 +53,57 @@ func Default() Config {
 		Log:        Log{Level: "info", Format: "text"},
 		Prometheus: Endpoint{HandlerPrefix: "/metrics"},
 		Health:     Endpoint{HandlerPrefix: "/health"},
+		Swagger:    Endpoint{HandlerPrefix: "/openapi.yaml"},
 		Debug:      Endpoint{HandlerPrefix: "/debug/pprof"},
 		Echo:       Echo{MessageSizeLimit: echoMessageSizeLimit, Compression: true},
 	}
 }
 
+// DefaultProxy is a proxy of which nothing is configured, not even where it is.
+func DefaultProxy() Proxy {
+	return Proxy{
+		Timeout: time.Second, MaxConcurrency: 256, Retries: 1, RetryDelay: 50 * time.Millisecond,
+		BreakerFailures: 20, BreakerDelay: 5 * time.Second,
+	}
+}
+
+// defaultElement is an element of a list of which nothing is configured.
+func defaultElement(t reflect.Type) reflect.Value {
+	switch t {
+	case reflect.TypeFor[channel.Options]():
+		return reflect.ValueOf(channel.DefaultOptions())
+	case reflect.TypeFor[NamedProxy]():
+		return reflect.ValueOf(NamedProxy{Proxy: DefaultProxy()})
+	}
+	return reflect.Zero(t)
+}
+
 // DevProfile gives the values that dev = true puts in place of the defaults, by key. A flag, an environment variable or
 // the file overrules each of them. Everything that opens a door comes with a listener on the loopback interface.
 func DevProfile() map[string]any {
-	return map[string]any{
+	profile := map[string]any{
 		"http_server.address": "127.0.0.1",
 		"http_api.key":        "dev",
-		"client.allow_anonymous_connect_without_token":            true,
-		"channel.without_namespace.allow_subscribe_for_client":    true,
-		"channel.without_namespace.allow_subscribe_for_anonymous": true,
-		"channel.without_namespace.allow_publish_for_subscriber":  true,
-		"channel.without_namespace.allow_publish_for_anonymous":   true,
-		"prometheus.enabled": true,
-		"health.enabled":     true,
-		"debug.enabled":      true,
+		"grpc_api.address":    "127.0.0.1",
+		"grpc_api.key":        "dev",
+		"client.allow_anonymous_connect_without_token": true,
+		"prometheus.enabled":                           true,
+		"health.enabled":                               true,
+		"swagger.enabled":                              true,
+		"debug.enabled":                                true,
 	}
+	for key, value := range map[string]any{ // what the demo page shows, for whoever subscribes
+		"allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
+		"allow_publish_for_subscriber": true, "allow_publish_for_anonymous": true,
+		"presence": true, "join_leave": true, "force_push_join_leave": true,
+		"allow_presence_for_subscriber": true, "allow_presence_for_anonymous": true,
+		"history_size": 100, "history_ttl": "10m",
+		"allow_history_for_subscriber": true, "allow_history_for_anonymous": true,
+		"force_recovery": true, "allowed_delta_types": []any{"fossil"}, "allow_tags_filter": true, "allow_wildcard": true,
+	} {
+		profile["channel.without_namespace."+key] = value
+	}
+	return profile
 }
 
 // KeepAliveTotal is the time after which the kernel's keepalive alone finds a dead peer: idle + interval × count.

@@ -38,34 +38,23 @@ var foreignKeys = sync.OnceValue(func() []foreign {
 	return list
 })
 
-// anyNamespace is where foreign.txt lists the options every namespace may have.
-const anyNamespace = "channel.without_namespace."
-
-// unknownText is the warning for a key that is no leaf of the schema. shown differs from key inside a namespace, whose keys
-// are relative.
-func unknownText(key, shown string) string {
-	inNamespace := shown != key
-	full := key
-	if inNamespace {
-		full = anyNamespace + key
-	}
+// unknownText is the warning for a key that is no leaf of s. shown differs from key inside an element of a list, whose keys
+// are relative: those of foreign.txt are then the keys of the section it is like.
+func unknownText(s *schema, key, shown string) string {
+	full := joinKey(s.like, key)
 	for _, known := range foreignKeys() {
 		if full == known.key || known.section && strings.HasPrefix(full, known.key+".") {
 			return shown + " is not supported yet and has no effect" + known.because()
 		}
 	}
-	if near := nearestKey(key, inNamespace); near != "" {
+	if near := s.nearest(key); near != "" {
 		return "unknown key " + shorten(shown) + ", did you mean " + near + "?"
 	}
 	return "unknown key " + shorten(shown) + ": it has no effect; shoal help config lists the keys"
 }
 
-// nearestKey finds the key a person may have meant: a slip of the pen, or the right name in the wrong section.
-func nearestKey(key string, inNamespace bool) string {
-	s := configSchema()
-	if inNamespace {
-		s = namespaceSchema()
-	}
+// nearest finds the key a person may have meant: a slip of the pen, or the right name in the wrong section.
+func (s *schema) nearest(key string) string {
 	best, bestDistance := "", len(key)/3+1
 	for _, f := range s.fields {
 		if d := distance(strings.ToLower(key), f.key); d < bestDistance {

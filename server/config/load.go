@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
-	kmaps "github.com/knadh/koanf/maps"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/v2"
@@ -62,6 +63,7 @@ func Load(opts LoadOptions) (Config, []Warning, error) {
 // loader collects what one Load finds.
 type loader struct {
 	cfg      *Config
+	environ  []string
 	warnings []Warning
 	dropped  int // warnings beyond warningsMax
 	errs     []error
@@ -70,6 +72,10 @@ type loader struct {
 // read gives the layers, weakest first.
 func (l *loader) read(opts LoadOptions) ([]layer, error) {
 	var layers []layer
+	l.environ = opts.Environ
+	if l.environ == nil {
+		l.environ = os.Environ()
+	}
 	if opts.File != "" {
 		k, err := l.readFile(opts.File)
 		if err != nil {
@@ -78,7 +84,7 @@ func (l *loader) read(opts LoadOptions) ([]layer, error) {
 		layers = append(layers, layer{opts.File, k})
 	}
 	environment := koanf.New(".")
-	if err := environment.Load(env.Provider(".", l.envOptions(opts.Environ)), nil); err != nil {
+	if err := environment.Load(env.Provider(".", l.envOptions(l.environ)), nil); err != nil {
 		return nil, fmt.Errorf("config: reading the environment: %w", err)
 	}
 	flags, err := fromMap(opts.Flags)
@@ -130,62 +136,108 @@ func (l *loader) set(source string, s *schema, dst reflect.Value, key, shown str
 	if raw == nil {
 		return // "key:" with nothing after it
 	}
-	f, ok := s.find(key)
+	f, entry, ok := s.place(key)
 	if !ok {
 		l.unplaced(source, s, key, shown, raw)
 		return
 	}
 	f.key = shown
 	v := dst.FieldByIndex(f.index)
-	if text, ok := raw.(string); ok && text == "" && v.Kind() != reflect.String {
+	if text, ok := raw.(string); ok && text == "" && v.Kind() != reflect.String && entry == "" {
 		return // an empty variable is an unset one
 	}
-	if namespaces, ok := v.Addr().Interface().(*[]Namespace); ok {
-		l.setNamespaces(source, f, namespaces, raw)
-		return
-	}
-	if err := setValue(f, raw, v); err != nil {
-		l.fail(source, err)
+	switch {
+	case f.elem != nil:
+		l.setSections(source, f, v, raw)
+	case v.Kind() == reflect.Map:
+		l.setMap(source, f, v, entry, raw)
+	default:
+		if err := setValue(f, raw, v); err != nil {
+			l.fail(source, err)
+		}
 	}
 }
 
 // unplaced judges a key that is no leaf: an empty section, a section given a value, or a key that means nothing here.
 func (l *loader) unplaced(source string, s *schema, key, shown string, raw any) {
 	if !s.heads[key] {
-		l.warn(source, shown, unknownText(key, shown))
+		l.warn(source, shown, unknownText(s, key, shown))
 		return
 	}
 	if m, ok := raw.(map[string]any); ok && len(m) == 0 {
 		return
 	}
 	below := s.below(key)
-	f := field{key: shown, secret: slices.ContainsFunc(below, func(f field) bool { return f.secret })}
+	f := field{key: shown}
+	if slices.ContainsFunc(below, func(f field) bool { return f.secret != visible || f.elem != nil && f.elem.holdsSecret() }) {
+		f.secret = hidden
+	}
 	l.fail(source, f.wrong(raw, "this is a section, not a value", "write its keys below it, such as "+below[0].key))
 }
 
-func (l *loader) setNamespaces(source string, f field, dst *[]Namespace, raw any) {
+// setSections replaces a list of sections. What an element does not say has its default.
+func (l *loader) setSections(source string, f field, dst reflect.Value, raw any) {
+	if f.elem.holdsSecret() {
+		f.secret = hidden
+	}
 	elements, err := asElements(f, raw)
 	if err != nil {
 		l.fail(source, err)
 		return
 	}
-	list := make([]Namespace, len(elements))
+	list := reflect.MakeSlice(dst.Type(), len(elements), len(elements))
 	for i, element := range elements {
 		m, ok := element.(map[string]any)
 		if !ok {
-			l.fail(source, f.wrong(element, "not a section", "write {name: …} with the options of the namespace"))
+			l.fail(source, f.wrong(element, "not a section", "write {"+f.elem.fields[0].key+": …} with what belongs to it"))
 			continue
 		}
 		label := fmt.Sprintf("%s[%d]", f.key, i)
 		if name, ok := m["name"].(string); ok && name != "" {
 			label = fmt.Sprintf("%s[%s]", f.key, shorten(name))
 		}
-		flat, _ := kmaps.Flatten(m, nil, ".")
+		list.Index(i).Set(defaultElement(dst.Type().Elem()))
+		flat := flatten(m)
 		for _, key := range slices.Sorted(maps.Keys(flat)) {
-			l.set(source, namespaceSchema(), reflect.ValueOf(&list[i]).Elem(), key, label+"."+key, flat[key])
+			l.set(source, f.elem, list.Index(i), key, label+"."+key, flat[key])
 		}
 	}
-	*dst = list
+	dst.Set(list)
+}
+
+// setMap replaces a map of texts, or sets one entry of it when that is what the source has.
+func (l *loader) setMap(source string, f field, dst reflect.Value, entry string, raw any) {
+	pairs := map[string]string{}
+	if entry == "" {
+		var err error
+		if pairs, err = asMap(f, raw); err != nil {
+			l.fail(source, err)
+			return
+		}
+		dst.SetZero()
+	} else {
+		text, err := asString(f, raw)
+		if err != nil {
+			l.fail(source, err)
+			return
+		}
+		pairs[entry] = text
+	}
+	for _, key := range slices.Sorted(maps.Keys(pairs)) {
+		value, missing := expand(l.environ, pairs[key])
+		switch {
+		case missing != "":
+			l.fail(source, f.wrong(value, "it refers to the variable "+shorten(missing)+", which is not set", "set the variable, or write the value itself"))
+			continue
+		case f.secret == hidden && value == masked:
+			l.fail(source, f.masked())
+			continue
+		}
+		if dst.IsNil() {
+			dst.Set(reflect.MakeMap(dst.Type()))
+		}
+		dst.SetMapIndex(reflect.ValueOf(key), reflect.ValueOf(value))
+	}
 }
 
 // degrade deals with values that Centrifugo knows and Shoal cannot serve yet, with a warning: it takes the one it can serve, or
@@ -196,9 +248,13 @@ func (l *loader) degrade() {
 			"the memory engine is used: one node, nothing survives a restart", shorten(l.cfg.Engine.Type)))
 	}
 	l.cfg.Engine.Type = "memory"
-	if t := l.cfg.Client.SubscriptionToken; t.Enabled && t.HMACSecretKey == "" { // as with keys of other kinds in client.token
+	if t := l.cfg.Client.SubscriptionToken; t.Enabled && !t.hasKey() {
 		l.warn(joint, "client.subscription_token.enabled", "client.subscription_token.enabled is on and there is no key to verify "+
 			"subscription tokens with: all are refused; set client.subscription_token.hmac_secret_key, or switch it off to use client.token")
+	}
+	for _, text := range l.cfg.Channel.Idle() {
+		key, _, _ := strings.Cut(text, " ")
+		l.warn(joint, key, text)
 	}
 }
 

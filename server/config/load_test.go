@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"shoal/server/channel"
 )
 
 // load is Load with an environment of its own, so that the machine's does not matter.
@@ -43,28 +45,65 @@ func TestNothingConfiguredIsTheValidDefault(t *testing.T) {
 	}
 }
 
-func TestCentrifugoFileLoadsAlikeInEveryFormat(t *testing.T) {
+// sampleConfig is what the files testdata/centrifugo_v6.* say.
+func sampleConfig() Config {
 	want := Default()
 	want.HTTPServer = HTTPServer{Address: "127.0.0.1", Port: 8100, InternalPort: 9100}
 	want.Log.Level = "debug"
 	want.Client.AllowedOrigins = []string{"https://app.example.com", "http://localhost:3000"}
-	want.Client.Token = Token{HMACSecretKey: "a-secret-for-this-test-only", Audience: "chat"}
+	want.Client.Token = Token{HMACSecretKey: "a-secret-for-this-test-only", Audience: "chat",
+		JWKSPublicEndpoint: "https://auth.example.com/.well-known/jwks.json"}
 	want.Client.PingInterval, want.Client.PongTimeout = 20*time.Second, 5*time.Second
 	want.Client.ChannelLimit = 64
+	want.Client.PersonalChannel = PersonalChannel{Enabled: true, Namespace: "news"}
+
+	connect := &want.Client.Proxy.Connect
+	connect.Enabled, connect.Endpoint = true, "http://shoal:secret-for-this-test@localhost:3000/centrifugo/connect"
+	connect.Timeout = 2 * time.Second
+	connect.HTTPHeaders, connect.EmulatedHeaders = []string{"Cookie", "Authorization"}, []string{"X-Trace"}
+	connect.IncludeConnectionMeta = true
+	connect.HTTP.StaticHeaders = map[string]string{"X-Api-Key": "secret-for-this-test"}
+	connect.HTTP.Transforms = make([]StatusTransform, 2)
+	connect.HTTP.Transforms[0].StatusCode = 404
+	connect.HTTP.Transforms[0].ToError.Code, connect.HTTP.Transforms[0].ToError.Message = 404, "not found"
+	connect.HTTP.Transforms[0].ToError.Temporary = true
+	connect.HTTP.Transforms[1].StatusCode = 403
+	connect.HTTP.Transforms[1].ToDisconnect.Code, connect.HTTP.Transforms[1].ToDisconnect.Reason = 4403, "forbidden"
+
+	want.Channel.HistoryMetaTTL, want.Channel.PublicationDataFormat = 48*time.Hour, "json"
 	want.Channel.WithoutNamespace.AllowSubscribeForClient = true
-	want.Channel.Namespaces = []Namespace{
-		{"news", ChannelOptions{AllowSubscribeForClient: true, AllowSubscribeForAnonymous: true}},
-		{"chat", ChannelOptions{AllowSubscribeForClient: true, AllowPublishForSubscriber: true, ChannelRegex: "^[a-z]+$"}},
-	}
+	want.ChannelProxy.Subscribe.Endpoint = "http://localhost:3000/centrifugo/subscribe"
+	news, chat := channel.DefaultOptions(), channel.DefaultOptions()
+	news.Name, chat.Name = "news", "chat"
+	news.AllowSubscribeForClient, news.AllowSubscribeForAnonymous = true, true
+	news.HistorySize, news.HistoryTTL, news.ForceRecovery, news.AllowHistoryForSubscriber = 100, 5*time.Minute, true, true
+	news.AllowedDeltaTypes, news.DeltaPublish = []string{"fossil"}, true
+	chat.AllowSubscribeForClient, chat.AllowPublishForSubscriber, chat.ChannelRegex = true, true, "^[a-z]+$"
+	chat.Presence, chat.JoinLeave, chat.ForcePushJoinLeave, chat.AllowPresenceForSubscriber = true, true, true, true
+	chat.SubscribeProxyEnabled, chat.PublishProxyEnabled, chat.PublishProxyName = true, true, "strings"
+	want.Channel.Namespaces = []channel.Options{news, chat}
+
+	named := NamedProxy{Name: "strings", Proxy: DefaultProxy()}
+	named.Endpoint, named.BinaryEncoding, named.GRPC.Compression = "grpc://localhost:12000", true, true
+	named.GRPC.StaticMetadata = map[string]string{"x-env": "secret-for-this-test"}
+	want.Proxies = []NamedProxy{named}
+	want.RPC.Proxy.Endpoint = "http://localhost:3000/centrifugo/rpc"
+	want.RPC.WithoutNamespace.ProxyEnabled, want.RPC.Ping.Enabled = true, true
+	want.RPC.Namespaces = []RPCOptions{{Name: "chat", ProxyEnabled: true, ProxyName: "strings"}}
+	want.GRPCAPI.Enabled, want.GRPCAPI.Port, want.GRPCAPI.Key = true, 10001, "secret-for-this-test"
+	want.Swagger.Enabled = true
+
 	want.HTTPAPI.Key = "another-secret-for-this-test"
 	want.WebSocket.Compression, want.WebSocket.CompressionMinSize, want.WebSocket.MessageSizeLimit = true, 512, 131072
 	want.Prometheus.Enabled, want.Health.Enabled = true, true
 	want.Shutdown.Timeout = 10 * time.Second
+	return want
+}
 
+func TestCentrifugoFileLoadsAlikeInEveryFormat(t *testing.T) {
+	want := sampleConfig()
 	wantWarned := []string{ // one line for each key that has no effect
 		"admin.enabled", "admin.password",
-		"channel.namespaces[chat].presence",
-		"channel.namespaces[news].history_size", "channel.namespaces[news].history_ttl",
 		"client.user_connection_limit", "engine.redis.address", "engine.type", "http_server.tls.enabled",
 		"websocket.write_timeout",
 	}
@@ -110,14 +149,18 @@ func TestEachSourceOverrulesTheWeakerOnes(t *testing.T) {
 func TestEveryKeyLoadsFromItsEnvironmentVariable(t *testing.T) {
 	samples := map[string]string{
 		"bool": "true", "int": "8", "duration": "7s", "string": "x", "list": "10.0.0.1, 10.0.0.2",
-		"namespaces": `[{"name":"news","allow_publish_for_client":true}]`,
+		"sections": `[{"name":"news"}]`, "map": `{"x-a":"b"}`,
 	}
 	for _, key := range Keys() {
 		if key.Name == "dev" || key.Name == "engine.type" {
 			continue // the one moves other values, the other has a single one
 		}
 		l := &loader{cfg: new(Config)}
-		layers, err := l.read(LoadOptions{Environ: []string{key.Env + "=" + samples[key.Type]}})
+		sample := samples[key.Type]
+		if strings.HasSuffix(key.Name, "transforms") {
+			sample = `[{"status_code":404}]`
+		}
+		layers, err := l.read(LoadOptions{Environ: []string{key.Env + "=" + sample}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +169,7 @@ func TestEveryKeyLoadsFromItsEnvironmentVariable(t *testing.T) {
 		}
 		f, _ := configSchema().find(key.Name)
 		if len(l.errs)+len(l.warnings) > 0 || reflect.ValueOf(*l.cfg).FieldByIndex(f.index).IsZero() {
-			t.Errorf("%s=%s did not set %s: errors %v, warnings %v", key.Env, samples[key.Type], key.Name, l.errs, l.warnings)
+			t.Errorf("%s=%s did not set %s: errors %v, warnings %v", key.Env, sample, key.Name, l.errs, l.warnings)
 		}
 	}
 }
@@ -159,8 +202,14 @@ func TestUnknownKeysAreNamedOnceWithASuggestion(t *testing.T) {
 		{"zzzzzz: 1\n", "unknown key zzzzzz: it has no effect; shoal help config lists the keys"},
 		{"channel:\n  namespaces:\n    - name: ab\n      allow_subscribe: true\n",
 			"unknown key channel.namespaces[ab].allow_subscribe, did you mean allow_subscribe_for_client?"},
-		{"client:\n  token:\n    rsa_public_key: x\n", "client.token.rsa_public_key is not supported yet and has no effect: " +
-			"RS256/384/512 tokens are refused"},
+		{"client:\n  insecure_skip_token_signature_verify: true\n", "client.insecure_skip_token_signature_verify is not supported yet " +
+			"and has no effect: signatures are always verified"},
+		{"rpc:\n  namespaces:\n    - name: ab\n      proxy_enable: true\n",
+			"unknown key rpc.namespaces[ab].proxy_enable, did you mean proxy_enabled?"},
+		{"grpc_api:\n  tls:\n    enabled: true\n", "grpc_api.tls.enabled is not supported yet and has no effect: " +
+			"API calls over gRPC are NOT encrypted; put a TLS proxy in front"},
+		{"channel:\n  namespaces:\n    - name: ab\n      allow_presence_for_client: true\n",
+			"channel.namespaces[ab].allow_presence_for_client has no effect: presence is off"},
 		{"channel:\n  namespaces:\n    - name: ab\n      map:\n        mode: x\n",
 			"channel.namespaces[ab].map.mode is not supported yet and has no effect"},
 	} {
@@ -174,11 +223,11 @@ func TestUnknownKeysAreNamedOnceWithASuggestion(t *testing.T) {
 func TestUnknownVariablesAreNamedButNotThoseOfKubernetes(t *testing.T) {
 	_, warnings, err := load(t, LoadOptions{Environ: []string{
 		"SHOAL_CONFIG=x.yaml", "SHOAL_SERVICE_HOST=10.0.0.1", "SHOAL_PORT=tcp://10.0.0.1:80", "SHOAL_PORT_80_TCP_ADDR=10.0.0.1",
-		"SHOAL_SERVICE_PORT_HTTP=80", "SHOAL_WEB_PORT=tcp://10.0.0.2:80", "SHOAL_PORT_80_TCP_PORT=80", "SHOAL_GRPC_API_PORT=10000",
+		"SHOAL_SERVICE_PORT_HTTP=80", "SHOAL_WEB_PORT=tcp://10.0.0.2:80", "SHOAL_PORT_80_TCP_PORT=80", "SHOAL_UNI_GRPC_PORT=11000", "SHOAL_VAR_TOKEN=x",
 		"SHOAL_CLIENT_PING_INTERVALL=1s", "SHOAL_ADMIN_PASSWORD=p", "SHOAL_QQQQQQ=1", "SHOAL_CLIENT_INSECURE=",
 	}})
 	want := []string{
-		"SHOAL_GRPC_API_PORT is not supported yet and has no effect",
+		"SHOAL_UNI_GRPC_PORT is not supported yet and has no effect",
 		"unknown variable SHOAL_CLIENT_PING_INTERVALL, did you mean SHOAL_CLIENT_PING_INTERVAL?",
 		"SHOAL_ADMIN_PASSWORD is not supported yet and has no effect",
 		"unknown variable SHOAL_QQQQQQ: it has no effect; shoal help config lists the names",

@@ -9,10 +9,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"shoal/codec/handshake"
+	"shoal/server/channel"
 )
 
 // Validate checks every value and every coupling between values. The error joins a *ValueError for each fault, so that one
@@ -20,8 +20,10 @@ import (
 func (c Config) Validate() error {
 	v := &validator{config: reflect.ValueOf(c)}
 	v.server(c)
+	v.api(c)
 	v.client(c.Client)
 	v.channel(c.Channel)
+	v.proxies(c)
 	v.transport(c)
 	v.loop(c.Loop)
 	v.heartbeat(c.Heartbeat, c.Client)
@@ -41,11 +43,7 @@ func (v *validator) refuse(key, why, change string) {
 	if !ok {
 		panic("config: Validate refuses the unknown key " + key)
 	}
-	shown := masked
-	if !f.secret {
-		shown = shorten(formatValue(v.config.FieldByIndex(f.index)))
-	}
-	v.errs = append(v.errs, &ValueError{Key: key, Value: shown, Why: why, Change: change})
+	v.errs = append(v.errs, &ValueError{Key: key, Value: shorten(f.format(v.config.FieldByIndex(f.index))), Why: why, Change: change})
 }
 
 // between refuses a number outside its bounds.
@@ -85,11 +83,33 @@ func (v *validator) server(c Config) {
 		(c.HTTPServer.InternalAddress == "" || c.HTTPServer.InternalAddress == c.HTTPServer.Address) {
 		v.refuse("http_server.internal_port", "the same as http_server.port", "choose another port, or 0 to share the port")
 	}
-	if m := c.HTTPAPI.ErrorMode; m != "" && m != "transport" {
-		v.refuse("http_api.error_mode", "no such mode", `write transport, or leave it empty`)
+}
+
+func (v *validator) api(c Config) {
+	v.errorMode("http_api.error_mode", c.HTTPAPI.ErrorMode)
+	v.apiKey("http_api.key", c.HTTPAPI.Key)
+	v.between("http_api.body_size_limit", c.HTTPAPI.BodySizeLimit, kib, sizeMax)
+	v.between("http_api.batch_limit", c.HTTPAPI.BatchLimit, 1, countMax)
+	v.between("http_api.broadcast_limit", c.HTTPAPI.BroadcastLimit, 1, countMax)
+	v.errorMode("grpc_api.error_mode", c.GRPCAPI.ErrorMode)
+	v.apiKey("grpc_api.key", c.GRPCAPI.Key)
+	v.address("grpc_api.address", c.GRPCAPI.Address)
+	v.between("grpc_api.port", c.GRPCAPI.Port, 0, portMax)
+	v.between("grpc_api.max_receive_message_size", c.GRPCAPI.MaxReceiveMessageSize, 0, sizeMax)
+	if p := c.GRPCAPI.Port; c.GRPCAPI.Enabled && p != 0 && (p == c.HTTPServer.Port || p == c.HTTPServer.InternalPort) {
+		v.refuse("grpc_api.port", "the HTTP server has it", "choose another port")
 	}
-	if c.HTTPAPI.Key != strings.TrimSpace(c.HTTPAPI.Key) || strings.ContainsAny(c.HTTPAPI.Key, "\r\n\x00") {
-		v.refuse("http_api.key", "has white space around it or a line break in it, which no header can carry",
+}
+
+func (v *validator) errorMode(key, mode string) {
+	if mode != "" && mode != "transport" {
+		v.refuse(key, "no such mode", `write transport, or leave it empty`)
+	}
+}
+
+func (v *validator) apiKey(key, secret string) {
+	if secret != strings.TrimSpace(secret) || strings.ContainsAny(secret, "\r\n\x00") {
+		v.refuse(key, "has white space around it or a line break in it, which no header can carry",
 			"remove it; a secret file often ends in a line break")
 	}
 }
@@ -116,6 +136,14 @@ func (v *validator) client(c Client) {
 	}
 	v.within("client.stale_close_delay", c.StaleCloseDelay, 100*time.Millisecond, day)
 	v.within("client.expired_close_delay", c.ExpiredCloseDelay, 0, day)
+	v.within("client.expired_sub_close_delay", c.ExpiredSubCloseDelay, 0, day)
+	v.within("client.channel_position_check_delay", c.ChannelPositionCheckDelay, time.Second, day)
+	v.within("client.channel_position_max_time_lag", c.ChannelPositionMaxTimeLag, 0, day)
+	v.between("client.history_max_publication_limit", c.HistoryMaxPublicationLimit, 0, countMax)
+	v.between("client.recovery_max_publication_limit", c.RecoveryMaxPublicationLimit, 0, countMax)
+	if c.UserIDHTTPHeader != "" && !isToken(c.UserIDHTTPHeader) {
+		v.refuse("client.user_id_http_header", "not the name of a header", "write one, such as X-User-Id")
+	}
 	v.between("client.channel_limit", c.ChannelLimit, 1, 65535)
 	v.between("client.queue_max_size", c.QueueMaxSize, 1024, sizeMax)
 	v.between("client.connection_limit", c.ConnectionLimit, 0, 1<<31-1)
@@ -147,6 +175,9 @@ func (v *validator) token(section string, t Token) {
 	if t.HMACPreviousSecretKeyValidUntil < 0 {
 		v.refuse(section+".hmac_previous_secret_key_valid_until", "before 1970", "write a Unix time in seconds, or 0")
 	}
+	if t.JWKSPublicEndpoint != "" && !isHTTP(t.JWKSPublicEndpoint) {
+		v.refuse(section+".jwks_public_endpoint", "not an http or https URL", "write one, such as https://auth.example.com/.well-known/jwks.json")
+	}
 	for _, c := range []struct{ key, value, expr string }{{"audience", t.Audience, t.AudienceRegex}, {"issuer", t.Issuer, t.IssuerRegex}} {
 		if key := section + "." + c.key + "_regex"; c.expr != "" && c.value != "" {
 			v.refuse(key, section+"."+c.key+" is set too", "use one of them")
@@ -156,45 +187,10 @@ func (v *validator) token(section string, t Token) {
 	}
 }
 
-func (v *validator) channel(c Channel) {
-	v.between("channel.max_length", c.MaxLength, 1, 1024)
-	v.shortText("channel.private_prefix", c.PrivatePrefix)
-	v.shortText("channel.namespace_boundary", c.NamespaceBoundary)
-	v.shortText("channel.user_boundary", c.UserBoundary)
-	v.shortText("channel.user_separator", c.UserSeparator)
-	seen := map[string]bool{}
-	v.between("channel.namespaces", len(c.Namespaces), 0, 10_000)
-	for i, ns := range c.Namespaces {
-		if !namespaceName().MatchString(ns.Name) {
-			v.refuse("channel.namespaces", fmt.Sprintf("namespace %d is called %q", i, shorten(ns.Name)),
-				"name it with two or more letters, digits, '-', '_' or '.'")
-		}
-		if seen[ns.Name] {
-			v.refuse("channel.namespaces", fmt.Sprintf("two namespaces are called %q", shorten(ns.Name)), "keep one of them")
-		}
-		seen[ns.Name] = true
-		v.regex("channel.namespaces", "of namespace "+shorten(ns.Name)+" ", ns.ChannelRegex)
-	}
-	v.regex("channel.without_namespace.channel_regex", "", c.WithoutNamespace.ChannelRegex)
-}
-
-// regex refuses an expression RE2 does not know; whose says where it stands when the key does not.
-func (v *validator) regex(key, whose, expr string) {
-	if _, err := regexp.Compile(expr); err != nil {
-		v.refuse(key, "the channel_regex "+whose+"does not compile: "+shorten(err.Error()), "write it in RE2 syntax")
-	}
-}
-
-var namespaceName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[-A-Za-z0-9_.]{2,}$`) })
-
-// shortText refuses a separator that cannot stand in a channel name; an empty one means the default.
-func (v *validator) shortText(key, s string) {
-	if s == "" {
-		return
-	}
-	odd := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0
-	if odd || len(s) > 8 {
-		v.refuse(key, "not one to eight printable ASCII characters", "write a single one, such as the default")
+// channel has the channel package judge its own section.
+func (v *validator) channel(c channel.Config) {
+	for _, f := range c.Faults() {
+		v.errs = append(v.errs, &ValueError{Key: f.Key, Value: shorten(f.Value), Why: shorten(f.Why), Change: f.Change})
 	}
 }
 
@@ -243,5 +239,6 @@ func (v *validator) paths(c Config) {
 	claim("http_api.handler_prefix", c.HTTPAPI.HandlerPrefix, !c.HTTPAPI.Disabled)
 	claim("prometheus.handler_prefix", c.Prometheus.HandlerPrefix, c.Prometheus.Enabled)
 	claim("health.handler_prefix", c.Health.HandlerPrefix, c.Health.Enabled)
+	claim("swagger.handler_prefix", c.Swagger.HandlerPrefix, c.Swagger.Enabled)
 	claim("debug.handler_prefix", c.Debug.HandlerPrefix, c.Debug.Enabled)
 }

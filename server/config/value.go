@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -27,8 +29,8 @@ const masked = "***"
 
 // setValue parses raw, as a parser or the environment gave it, into dst. It fails with a *ValueError.
 func setValue(f field, raw any, dst reflect.Value) error {
-	if f.secret && raw == masked { // it would be a secret that everybody knows
-		return f.wrong(raw, "this is what Print puts in place of a secret", "write the secret itself")
+	if text, _ := raw.(string); f.secret == hidden && text == masked || f.secret == masksPassword && strings.Contains(text, ":"+masked+"@") {
+		return f.masked()
 	}
 	var err error
 	switch p := dst.Addr().Interface().(type) {
@@ -53,12 +55,27 @@ func setValue(f field, raw any, dst reflect.Value) error {
 }
 
 func (f field) wrong(raw any, why, change string) error {
-	shown := masked
-	if !f.secret {
-		shown = shorten(fmt.Sprint(raw))
-	}
-	return &ValueError{Key: f.key, Value: shown, Why: why, Change: change}
+	return &ValueError{Key: f.key, Value: shorten(f.show(fmt.Sprint(raw))), Why: why, Change: change}
 }
+
+// masked refuses what stands in place of a secret: it would be a secret that everybody knows.
+func (f field) masked() error {
+	return f.wrong(masked, "this is what Print puts in place of a secret", "write the secret itself")
+}
+
+// show gives what may be seen of a value that is not empty.
+func (f field) show(text string) string {
+	switch f.secret {
+	case hidden:
+		return masked
+	case masksPassword:
+		return urlPassword().ReplaceAllString(text, "${1}"+masked+"@")
+	}
+	return text
+}
+
+// urlPassword finds the password in scheme://user:password@host, however odd the rest.
+var urlPassword = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(://[^/@]*?:)[^/]*@`) })
 
 // shorten keeps an error on one readable line whatever the file holds.
 func shorten(s string) string {
@@ -157,9 +174,47 @@ func asList(f field, raw any) ([]string, error) {
 	return nil, f.wrong(raw, "not a list", `write ["a", "b"], or in the environment "a b"`)
 }
 
-// asElements gives the elements of channel.namespaces: a list of sections, or their JSON text from the environment.
+// asMap accepts pairs as {name: value}, as a list of {key: name, value: …}, or as the JSON text of either (environment and flags).
+func asMap(f field, raw any) (map[string]string, error) {
+	const change = `write {"name": "value"} or [{"key": "name", "value": "value"}]`
+	if text, ok := raw.(string); ok {
+		if strings.TrimSpace(text) == "" {
+			return nil, nil
+		}
+		if err := json.Unmarshal([]byte(text), &raw); err != nil {
+			return nil, f.wrong(text, "neither pairs nor their JSON text", change)
+		}
+	}
+	pairs := map[string]string{}
+	switch v := raw.(type) {
+	case map[string]any:
+		for key, value := range v {
+			text, err := asString(f, value)
+			if err != nil {
+				return nil, err
+			}
+			pairs[key] = text
+		}
+		return pairs, nil
+	case []any, []map[string]any:
+		elements, _ := asElements(f, raw)
+		for _, element := range elements {
+			m, _ := element.(map[string]any)
+			key, isText := m["key"].(string)
+			value, err := asString(f, m["value"])
+			_, twice := pairs[key]
+			if !isText || err != nil || len(m) != 2 || twice {
+				return nil, f.wrong(raw, "an element is no pair of key and value, or its key is there twice", change)
+			}
+			pairs[key] = value
+		}
+		return pairs, nil
+	}
+	return nil, f.wrong(raw, "not pairs", change)
+}
+
+// asElements gives the elements of a list of sections, or of their JSON text from the environment.
 func asElements(f field, raw any) ([]any, error) {
-	const change = `write a list of sections, each with a name: [{"name": "news", "allow_subscribe_for_client": true}]`
 	switch v := raw.(type) {
 	case []any:
 		return v, nil
@@ -178,35 +233,6 @@ func asElements(f field, raw any) ([]any, error) {
 			return list, nil
 		}
 	}
-	return nil, f.wrong(raw, "not a list of namespaces", change)
-}
-
-// formatValue writes a value as it would be written in a file; empty for an empty one.
-func formatValue(v reflect.Value) string {
-	switch x := v.Interface().(type) {
-	case time.Duration:
-		return formatDuration(x)
-	case []string:
-		return strings.Join(x, " ")
-	case []Namespace:
-		names := make([]string, len(x))
-		for i := range x {
-			names[i] = x[i].Name
-		}
-		return strings.Join(names, " ")
-	default:
-		return fmt.Sprint(x)
-	}
-}
-
-// formatDuration is Duration.String without the zero parts: 10m, not 10m0s.
-func formatDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	_, name := cutLast(f.key)
+	return nil, f.wrong(raw, "not a list of "+name, `write a list of sections: [{"`+f.elem.fields[0].key+`": …}, …]`)
 }

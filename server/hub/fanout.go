@@ -33,7 +33,7 @@ func (h *Hub) Next(c *Cursor, dst []Member, n int) []Member {
 			continue
 		}
 		sub := h.subs.At(m)
-		dst = append(dst, Member{Slot: sub.slot, Form: sub.form})
+		dst = append(dst, Member{Slot: sub.slot, Sub: Sub(m + 1), Flags: sub.Flags, Form: sub.Form})
 		n--
 	}
 	return dst

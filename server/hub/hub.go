@@ -20,10 +20,25 @@ const FormsMax = 8
 // The zero value is an empty list.
 type List uint32
 
+// Sub names one membership for as long as it lasts; the numbers are used again. The
+// zero value is none.
+type Sub uint32
+
+// Membership is what the hub keeps for one session in one channel, for the node: it
+// reads nothing of it but the form.
+type Membership struct {
+	Extra uint32 // an index of the node's; 0 none
+	Flags uint16
+	Form  Form // must not be changed
+	_     uint8
+}
+
 // Member is one receiver of a fan-out.
 type Member struct {
-	Slot uint32
-	Form Form
+	Slot  uint32
+	Sub   Sub
+	Flags uint16
+	Form  Form
 }
 
 // subscription is one session's membership in one channel.
@@ -32,12 +47,11 @@ type subscription struct {
 	ch     uint32 // interned channel name
 	next   List   // next subscription of the same session, index+1
 	member uint32 // place in the channel's member list
-	form   Form
-	_      [3]byte
+	Membership
 }
 
 // subscriptionBytes is the budget's figure (BUDGET.md); the list adds 4 B.
-const subscriptionBytes = 20
+const subscriptionBytes = 24
 
 var _ = [1]struct{}{}[subscriptionBytes-unsafe.Sizeof(subscription{})]
 
@@ -72,12 +86,12 @@ func New() *Hub {
 // Subscribe makes the session of slot, whose subscriptions hang on list, a member
 // of channel. It copies the name when it is new. first tells that the channel had
 // no member of this form here before, so that publications of the form must be
-// sent to this loop from now on; ok is false, and nothing changed, when the
-// session is a member already.
-func (h *Hub) Subscribe(slot uint32, list *List, channel []byte, form Form) (first, ok bool) {
+// sent to this loop from now on. sub is 0, and nothing changed, when the session is
+// a member already.
+func (h *Hub) Subscribe(slot uint32, list *List, channel []byte, form Form) (sub Sub, first bool) {
 	id, known := h.names.Lookup(channel)
 	if known && h.find(*list, id) != 0 {
-		return false, false
+		return 0, false
 	}
 	if !known {
 		id = h.names.Acquire(channel)
@@ -93,52 +107,62 @@ func (h *Hub) Subscribe(slot uint32, list *List, channel []byte, form Form) (fir
 	first = rec.forms&bit == 0
 	rec.forms |= bit
 
-	i, sub := h.subs.Alloc()
-	*sub = subscription{slot: slot, ch: id, next: *list, member: h.lists.push(&rec.list, i), form: form}
+	i, entry := h.subs.Alloc()
+	*entry = subscription{slot: slot, ch: id, next: *list, member: h.lists.push(&rec.list, i), Membership: Membership{Form: form}}
 	*list = List(i + 1)
-	return first, true
+	return Sub(i + 1), first
 }
 
-// Unsubscribe ends the session's membership in channel. last tells that the
-// channel has no member left on this loop; ok is false when it was no member.
-func (h *Hub) Unsubscribe(list *List, channel []byte) (last, ok bool) {
+// Alone says whether no other session is a member of the membership's channel.
+func (h *Hub) Alone(sub Sub) bool {
+	return h.live(h.channels.At(h.subs.At(uint32(sub-1)).ch)) == 1
+}
+
+// Leave ends a membership that hangs on list.
+func (h *Hub) Leave(list *List, sub Sub) {
+	for at := list; *at != 0; {
+		entry := h.subs.At(uint32(*at - 1))
+		if *at == List(sub) {
+			*at = entry.next
+			h.leave(uint32(sub-1), entry)
+			return
+		}
+		at = &entry.next
+	}
+	panic("hub: the membership to be ended does not hang on this list")
+}
+
+// Find returns the membership in channel of the session whose subscriptions hang on
+// list; 0 for none.
+func (h *Hub) Find(list List, channel []byte) Sub {
 	id, known := h.names.Lookup(channel)
 	if !known {
-		return false, false
+		return 0
 	}
-	for at := list; *at != 0; {
-		i := uint32(*at - 1)
-		sub := h.subs.At(i)
-		if sub.ch == id {
-			*at = sub.next
-			return h.leave(i, sub), true
-		}
-		at = &sub.next
-	}
-	return false, false
+	return Sub(h.find(list, id))
 }
 
-// UnsubscribeAll ends every membership on list and empties it. For each channel
-// that has no member left on this loop gone is called; its argument is valid
-// during the call.
-func (h *Hub) UnsubscribeAll(list *List, gone func(channel []byte)) {
-	for *list != 0 {
-		i := uint32(*list - 1)
-		sub := h.subs.At(i)
-		*list = sub.next
-		if h.live(h.channels.At(sub.ch)) == 1 {
-			gone(h.names.Bytes(sub.ch))
-		}
-		h.leave(i, sub)
-	}
-}
+// First is the membership that list begins with, the one made last; 0 for none.
+func (h *Hub) First(list List) Sub { return Sub(list) }
+
+// At is what is kept for a membership, to be read and changed until it ends.
+func (h *Hub) At(sub Sub) *Membership { return &h.subs.At(uint32(sub - 1)).Membership }
+
+// Slot is the conn whose membership it is.
+func (h *Hub) Slot(sub Sub) uint32 { return h.subs.At(uint32(sub - 1)).slot }
+
+// Name is the channel of a membership, valid until that ends.
+func (h *Hub) Name(sub Sub) []byte { return h.names.Bytes(h.subs.At(uint32(sub - 1)).ch) }
+
+// NameOf is the name of the channel with this number, valid while it has a member.
+func (h *Hub) NameOf(ch uint32) []byte { return h.names.Bytes(ch) }
+
+// ChannelOf is the number of a membership's channel; see [Hub.ID].
+func (h *Hub) ChannelOf(sub Sub) uint32 { return h.subs.At(uint32(sub - 1)).ch }
 
 // Subscribed reports whether the session whose subscriptions hang on list is a
 // member of channel.
-func (h *Hub) Subscribed(list List, channel []byte) bool {
-	id, known := h.names.Lookup(channel)
-	return known && h.find(list, id) != 0
-}
+func (h *Hub) Subscribed(list List, channel []byte) bool { return h.Find(list, channel) != 0 }
 
 // Subscribers is the number of members of channel on this loop.
 func (h *Hub) Subscribers(channel []byte) int {
@@ -169,14 +193,15 @@ func (h *Hub) Each(from uint32, n int, f func(channel []byte, subscribers int)) 
 	return from, from < h.ids
 }
 
-// EachOf calls f for every channel of one session until it returns false.
-func (h *Hub) EachOf(list List, f func(channel []byte) bool) {
+// EachOf calls f for every membership of one session until it returns false. f may
+// end the membership it is called with.
+func (h *Hub) EachOf(list List, f func(sub Sub) bool) {
 	for list != 0 {
-		sub := h.subs.At(uint32(list - 1))
-		if !f(h.names.Bytes(sub.ch)) {
+		next := h.subs.At(uint32(list - 1)).next
+		if !f(Sub(list)) {
 			return
 		}
-		list = sub.next
+		list = next
 	}
 }
 
@@ -218,7 +243,7 @@ func (h *Hub) find(list List, ch uint32) List {
 }
 
 // leave takes the member out of its channel and frees its subscription.
-func (h *Hub) leave(i uint32, sub *subscription) (last bool) {
+func (h *Hub) leave(i uint32, sub *subscription) {
 	rec, ch := h.channels.At(sub.ch), sub.ch
 	if rec.cursors > 0 {
 		h.lists.set(&rec.list, sub.member, hole)
@@ -227,12 +252,10 @@ func (h *Hub) leave(i uint32, sub *subscription) (last bool) {
 		h.moveLast(rec, sub.member)
 	}
 	h.subs.Free(i)
-	last = h.live(rec) == 0
-	if last {
+	if h.live(rec) == 0 {
 		h.count--
 		h.forget(ch, rec)
 	}
-	return last
 }
 
 // moveLast fills the place of a departed member with the last one.
@@ -299,8 +322,8 @@ func (h *Hub) validateRecord(id uint32, rec *record) (live int, err error) {
 			holes++
 			continue
 		}
-		if sub := h.subs.At(m); sub.ch != id || sub.member != i || rec.forms>>sub.form&1 == 0 {
-			return 0, fmt.Errorf("place %d holds subscription %d of channel %d, place %d, form %d", i, m, sub.ch, sub.member, sub.form)
+		if sub := h.subs.At(m); sub.ch != id || sub.member != i || rec.forms>>sub.Form&1 == 0 {
+			return 0, fmt.Errorf("place %d holds subscription %d of channel %d, place %d, form %d", i, m, sub.ch, sub.member, sub.Form)
 		}
 	}
 	if holes != int(rec.holes) || holes > 0 && rec.cursors == 0 {

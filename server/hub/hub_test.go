@@ -24,6 +24,29 @@ func slots(ms []Member) []uint32 {
 	return out
 }
 
+// leave ends a membership by name.
+func leave(h *Hub, list *List, name []byte) (last, ok bool) {
+	sub := h.Find(*list, name)
+	if sub == 0 {
+		return false, false
+	}
+	last = h.Alone(sub)
+	h.Leave(list, sub)
+	return last, true
+}
+
+// leaveAll ends all memberships and returns the channels that have no member left.
+func leaveAll(h *Hub, list *List) (gone []string) {
+	for *list != 0 {
+		sub := h.First(*list)
+		if h.Alone(sub) {
+			gone = append(gone, string(h.Name(sub)))
+		}
+		h.Leave(list, sub)
+	}
+	return gone
+}
+
 func mustValidate(t *testing.T, h *Hub) {
 	t.Helper()
 	if err := h.Validate(); err != nil {
@@ -45,7 +68,8 @@ func TestSubscribeTellsTheFirstMemberOfEachForm(t *testing.T) {
 		{2, &b, 0, false, true},
 		{3, &c, 1, true, true},
 	} {
-		first, ok := h.Subscribe(step.slot, step.list, []byte("news"), step.form)
+		sub, first := h.Subscribe(step.slot, step.list, []byte("news"), step.form)
+		ok := sub != 0
 		if first != step.first || ok != step.ok {
 			t.Fatalf("slot %d form %d: first %v ok %v, want %v %v", step.slot, step.form, first, ok, step.first, step.ok)
 		}
@@ -61,13 +85,13 @@ func TestTheLastMemberTakesTheChannelAway(t *testing.T) {
 	var a, b List
 	h.Subscribe(1, &a, []byte("x"), 0)
 	h.Subscribe(2, &b, []byte("x"), 0)
-	if last, ok := h.Unsubscribe(&a, []byte("x")); last || !ok {
+	if last, ok := leave(h, &a, []byte("x")); last || !ok {
 		t.Fatalf("first departure: last %v ok %v", last, ok)
 	}
-	if last, ok := h.Unsubscribe(&a, []byte("x")); last || ok {
+	if last, ok := leave(h, &a, []byte("x")); last || ok {
 		t.Fatalf("departure of a stranger: last %v ok %v", last, ok)
 	}
-	if last, ok := h.Unsubscribe(&b, []byte("x")); !last || !ok {
+	if last, ok := leave(h, &b, []byte("x")); !last || !ok {
 		t.Fatalf("last departure: last %v ok %v", last, ok)
 	}
 	if h.Channels() != 0 || h.Subscriptions() != 0 {
@@ -83,8 +107,7 @@ func TestUnsubscribeAllNamesTheChannelsThatBecomeEmpty(t *testing.T) {
 		h.Subscribe(1, &a, []byte(ch), 0)
 	}
 	h.Subscribe(2, &b, []byte("two"), 0)
-	var gone []string
-	h.UnsubscribeAll(&a, func(ch []byte) { gone = append(gone, string(ch)) })
+	gone := leaveAll(h, &a)
 	slices.Sort(gone)
 	if !slices.Equal(gone, []string{"one", "three"}) || a != 0 {
 		t.Fatalf("gone %v, list %d", gone, a)
@@ -100,8 +123,8 @@ func TestAFanOutReachesThoseWhoWereThereWhenItBegan(t *testing.T) {
 	}
 	c, _ := h.Begin([]byte("news"))
 	got := slots(h.Next(&c, nil, 3)) // 0 1 2
-	h.Unsubscribe(&lists[1], []byte("news"))
-	h.Unsubscribe(&lists[5], []byte("news"))
+	leave(h, &lists[1], []byte("news"))
+	leave(h, &lists[5], []byte("news"))
 	var late List
 	h.Subscribe(99, &late, []byte("news"), 0)
 	got = append(got, slots(h.Next(&c, nil, 100))...)
@@ -121,14 +144,14 @@ func TestAChannelThatEmptiesUnderACursorIsForgottenAtItsEnd(t *testing.T) {
 	var a List
 	h.Subscribe(1, &a, []byte("x"), 0)
 	c, _ := h.Begin([]byte("x"))
-	if last, _ := h.Unsubscribe(&a, []byte("x")); !last {
+	if last, _ := leave(h, &a, []byte("x")); !last {
 		t.Fatal("not told that the channel is empty")
 	}
 	mustValidate(t, h)
-	if first, ok := h.Subscribe(1, &a, []byte("x"), 0); !first || !ok {
+	if sub, first := h.Subscribe(1, &a, []byte("x"), 0); !first || sub == 0 {
 		t.Fatal("coming back is not a first subscription")
 	}
-	h.Unsubscribe(&a, []byte("x"))
+	leave(h, &a, []byte("x"))
 	h.End(&c)
 	mustValidate(t, h)
 	if h.names.Len() != 0 {
@@ -169,20 +192,21 @@ func runModel(t *testing.T, r *rand.Rand) {
 		slot, ch := uint32(r.IntN(len(lists))), fmt.Sprintf("c%d", r.IntN(7))
 		switch r.IntN(10) {
 		case 0, 1, 2, 3, 4:
-			if _, ok := h.Subscribe(slot, &lists[slot], []byte(ch), Form(r.IntN(3))); ok == slices.Contains(m[ch], slot) {
+			sub, _ := h.Subscribe(slot, &lists[slot], []byte(ch), Form(r.IntN(3)))
+			if ok := sub != 0; ok == slices.Contains(m[ch], slot) {
 				t.Fatalf("step %d: subscribe of %d to %s answered %v", step, slot, ch, ok)
 			} else if ok {
 				m[ch] = append(m[ch], slot)
 			}
 		case 5, 6:
 			i := slices.Index(m[ch], slot)
-			if _, ok := h.Unsubscribe(&lists[slot], []byte(ch)); ok != (i >= 0) {
+			if _, ok := leave(h, &lists[slot], []byte(ch)); ok != (i >= 0) {
 				t.Fatalf("step %d: unsubscribe of %d from %s answered %v", step, slot, ch, ok)
 			} else if ok {
 				m[ch] = slices.Delete(m[ch], i, i+1)
 			}
 		case 7:
-			h.UnsubscribeAll(&lists[slot], func([]byte) {})
+			leaveAll(h, &lists[slot])
 			for ch := range m {
 				m[ch] = slices.DeleteFunc(m[ch], func(s uint32) bool { return s == slot })
 			}
@@ -205,7 +229,7 @@ func runModel(t *testing.T, r *rand.Rand) {
 		h.End(&open[i])
 	}
 	for i := range lists {
-		h.UnsubscribeAll(&lists[i], func([]byte) {})
+		leaveAll(h, &lists[i])
 	}
 	mustValidate(t, h)
 	if h.Subscriptions() != 0 || h.Channels() != 0 || h.names.Len() != 0 {
@@ -224,12 +248,44 @@ func TestALongListGrowsAndShrinks(t *testing.T) {
 		t.Fatalf("%d members, want %d", got, len(lists))
 	}
 	for i := range lists {
-		h.Unsubscribe(&lists[i], []byte("all"))
+		leave(h, &lists[i], []byte("all"))
 	}
 	mustValidate(t, h)
 	if held := h.lists.heldBytes(); held > 1<<16 {
 		t.Fatalf("%d bytes of lists held by an empty hub", held)
 	}
+}
+
+func TestAMembershipKeepsWhatTheNodeWrites(t *testing.T) {
+	h := New()
+	var a, b List
+	sub, _ := h.Subscribe(7, &a, []byte("x"), 2)
+	h.Subscribe(8, &b, []byte("x"), 1)
+	h.Subscribe(7, &a, []byte("y"), 2)
+	*h.At(sub) = Membership{Extra: 5, Flags: 3, Form: 2}
+	c, _ := h.Begin([]byte("x"))
+	members := h.Next(&c, nil, 10)
+	h.End(&c)
+	if want := (Member{Slot: 7, Sub: sub, Flags: 3, Form: 2}); members[0] != want || members[1].Flags != 0 {
+		t.Fatalf("members %+v, want the first %+v", members, want)
+	}
+	if h.Find(a, []byte("x")) != sub || h.At(sub).Extra != 5 || h.Slot(sub) != 7 || string(h.Name(sub)) != "x" {
+		t.Fatal("the membership is not found as it was written")
+	}
+	var names []string
+	h.EachOf(a, func(sub Sub) bool {
+		names = append(names, string(h.Name(sub)))
+		h.Leave(&a, sub)
+		return true
+	})
+	if !slices.Equal(names, []string{"y", "x"}) || a != 0 || h.Find(a, []byte("x")) != 0 {
+		t.Fatalf("walked %v, list %d", names, a)
+	}
+	again, _ := h.Subscribe(7, &a, []byte("x"), 2)
+	if m := *h.At(again); m != (Membership{Form: 2}) {
+		t.Fatalf("a new membership begins as %+v", m)
+	}
+	mustValidate(t, h)
 }
 
 func TestTheHotPathsDoNotAllocate(t *testing.T) {
@@ -252,7 +308,7 @@ func TestTheHotPathsDoNotAllocate(t *testing.T) {
 		t.Errorf("a fan-out allocates %v times", n)
 	}
 	if n := testing.AllocsPerRun(100, func() {
-		h.Unsubscribe(&lists[500], name)
+		leave(h, &lists[500], name)
 		h.Subscribe(500, &lists[500], name, 0)
 	}); n != 0 {
 		t.Errorf("leaving and joining allocates %v times", n)
@@ -309,7 +365,7 @@ func TestChannelsAreSeenInPiecesWhateverHappensBetween(t *testing.T) {
 	at, more, calls := uint32(0), true, 0
 	for ; more; calls++ {
 		at, more = h.Each(at, 64, func(name []byte, members int) { seen[string(name)] += members })
-		h.Unsubscribe(&list, []byte("c999"))
+		leave(h, &list, []byte("c999"))
 		h.Trim()
 	}
 	for i := range n - 1 {
@@ -331,7 +387,7 @@ func TestTrimGivesBackWhatChannelsOfABurstHeld(t *testing.T) {
 	}
 	full := h.HeldBytes()
 	c, _ := h.Begin([]byte("a channel of its own 19999"))
-	h.UnsubscribeAll(&burst, func([]byte) {})
+	leaveAll(h, &burst)
 	h.Trim()
 	mustValidate(t, h)
 	h.End(&c) // the record of an open cursor was kept

@@ -59,11 +59,36 @@ type NodeSnapshot struct {
 	PingsSent     uint64
 	PongsMissed   uint64
 	Dormant       int
+
+	Recoveries            []Labeled // subscriptions that asked for what they missed, by result
+	RecoveredPublications uint64
+	Insufficient          uint64 // subscriptions that missed a publication
+	Unsubscribed          uint64 // subscriptions ended by the server
+	SignalsFailed         uint64 // joins and leaves that were not told
+	MessagesDropped       uint64 // of send commands
+	Workers               WorkerSnapshot
+	History               HistorySnapshot
+
 	Tokens        []Labeled // verified tokens, by result
 	APIRequests   []Labeled // by method
 	APIErrors     []Labeled // by code
 	APIRejections uint64    // wrong or missing API key
 	HandedOver    uint64    // requests that left a loop for the HTTP server
+}
+
+// WorkerSnapshot is what the workers do, on which questions wait that may take long.
+type WorkerSnapshot struct {
+	Running, Queued int // now
+	Done, Refused   uint64
+	Panics          uint64
+}
+
+// HistorySnapshot is what the broker keeps.
+type HistorySnapshot struct {
+	Streams, Publications int
+	Bytes                 int
+	IdempotencyKeys       int
+	KeysEvicted           uint64
 }
 
 // MemorySnapshot is what the pools hold now.

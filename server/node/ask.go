@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"shoal/loop"
-	"shoal/server/channel"
+	"shoal/server/hub"
 	"shoal/server/session"
 )
 
@@ -122,53 +120,6 @@ func (n *Node) Subscribers(ctx context.Context, match func(name string) bool) (m
 	return sum, nil
 }
 
-// Target picks sessions: those of a user, or the one with the client id, or both
-// must fit; never one whose client id is in Spare.
-type Target struct {
-	User   string
-	Client string
-	Spare  []string
-}
-
-// Disconnect ends the sessions that fit. It returns their number when the close
-// frames are on their way.
-func (n *Node) Disconnect(ctx context.Context, who Target, d channel.Disconnect) (int, error) {
-	var count atomic.Int64
-	end := func(s *Shard, slot uint32, ses *session.Session) (acted bool) {
-		defer s.l.Caught(slot)
-		if !s.fits(&who, slot, ses) {
-			return false
-		}
-		s.disconnect(slot, &d)
-		count.Add(1)
-		return true
-	}
-	part := eachSession(end)
-	if who.Client != "" {
-		id, ok := n.ids.parse(strings.ToLower(who.Client))
-		if !ok {
-			return 0, nil // of another node, or invented
-		}
-		part = func(s *Shard, _ uint32) (uint32, bool) {
-			if slot, ok := s.l.Lookup(id); ok {
-				if ses := s.sessions.Peek(slot); ses != nil && s.isOpen(ses) {
-					end(s, slot, ses)
-				}
-			}
-			return 0, false
-		}
-	}
-	err := n.ask(ctx, part)
-	return int(count.Load()), err
-}
-
-func (s *Shard) fits(who *Target, slot uint32, ses *session.Session) bool {
-	if who.User != "" && s.user(ses) != who.User {
-		return false
-	}
-	return len(who.Spare) == 0 || !slices.Contains(who.Spare, s.clientID(slot))
-}
-
 // Drain waits until every publication that was delivered to the node before the call
 // is queued to its receivers. For shutting down, after the broker has stopped.
 func (n *Node) Drain(ctx context.Context) error {
@@ -203,5 +154,33 @@ func (s *Shard) validate() error {
 			return fmt.Errorf("job of channel %d walks channel %d with %d publications", id, j.cursor.Channel(), len(j.run))
 		}
 	}
+	if err := s.validateMembers(); err != nil {
+		return err
+	}
 	return s.hub.Validate()
+}
+
+// validateMembers compares the memberships with what is kept for them.
+func (s *Shard) validateMembers() error {
+	extras, positioned := 0, map[uint32]int{}
+	for slot := range s.slots {
+		ses := s.sessions.Peek(slot)
+		if ses == nil || !s.isOpen(ses) {
+			continue
+		}
+		s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {
+			m := s.hub.At(sub)
+			if m.Extra != 0 {
+				extras++
+			}
+			if m.Flags&flagPositioned != 0 && m.Flags&flagWaiting == 0 {
+				positioned[s.hub.ChannelOf(sub)]++
+			}
+			return true
+		})
+	}
+	if n := s.extras.Len(); n != extras && n != extras+1 { // the first one stands for none
+		return fmt.Errorf("%d memberships have extras, %d are kept", extras, n)
+	}
+	return s.tracks.Validate(func(ch uint32) int { return positioned[ch] })
 }

@@ -11,7 +11,6 @@ import (
 	"shoal/loop"
 	"shoal/pool/slab"
 	"shoal/server/channel"
-	"shoal/server/hub"
 	"shoal/server/session"
 )
 
@@ -213,44 +212,5 @@ func TestFifo(t *testing.T) {
 	}
 	if cap(q.items) > 64 {
 		t.Errorf("a queue of 3 holds room for %d", cap(q.items))
-	}
-}
-
-func TestDirectoryGivesMemoryBack(t *testing.T) {
-	d := newDirectory(&counting{subs: map[string]int{}})
-	held := func() (n int) {
-		for i := range d.shards {
-			n += d.shards[i].names.HeldBytes() + cap(d.shards[i].audiences)*64
-		}
-		return n
-	}
-	name := func(i int) []byte { return fmt.Appendf(nil, "a channel of its own %d", i) }
-	const n, stay = 50_000, 10
-	for i := range n {
-		if err := d.join(name(i), 0, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	full := held()
-	for i := range n - stay {
-		if err := d.leave(name(n-1-i), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d.trim()
-	if got := held(); got > full/20 {
-		t.Errorf("%d channels hold %d bytes, %d held %d", stay, got, n, full)
-	}
-	for i := range n {
-		if a := d.lookup(name(i)); (a.loops() != 0) != (i < stay) {
-			t.Fatalf("channel %d: loops %b", i, a.loops())
-		}
-	}
-	err := d.join(name(n), 1, hub.Form(0))
-	if a := d.lookup(name(n)); err != nil || a.loops() != 2 {
-		t.Errorf("joining after a trim: %v, loops %b", err, a.loops())
-	}
-	if err := d.Validate(); err != nil {
-		t.Error(err)
 	}
 }

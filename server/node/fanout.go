@@ -4,35 +4,44 @@ import (
 	"shoal/loop"
 	"shoal/pool/shared"
 	"shoal/server/channel"
+	"shoal/server/filter"
 	"shoal/server/hub"
+	"shoal/server/node/track"
+	"shoal/server/node/wire"
 )
 
-// fanout is one publication on its way to one loop. Pooled.
+// fanout is one push on its way to one loop. Pooled.
 type fanout struct {
-	node  *Node
-	name  []byte
-	forms [hub.FormsMax]*shared.Bytes // a reference each
-	size  int64                       // of forms, and fanoutBytes
-	bar   uint8                       // see encoded.barred
+	node    *Node
+	name    []byte
+	forms   [wire.Variants][hub.FormsMax]*shared.Bytes // a reference each
+	size    int64                                      // of forms, and fanoutBytes
+	place   track.Place                                // zero: it has none
+	exclude loop.ConnID                                // the conn that does not get it; 0 none
+	tags    map[string]string                          // nil: none, or nobody asks
+	bar     uint16                                     // see wire.Encoded.Barred
+	signal  bool                                       // joins and leaves
 }
 
 // fanoutBytes is what a fanout, its name and the headers of its shared bytes take, so
 // that a backlog of tiny publications is not taken for a small one.
-const fanoutBytes = 256
+const fanoutBytes = 512
 
 // Deliver implements [loop.Message].
 func (f *fanout) Deliver(l *loop.Loop) { f.node.shards[l.Index()].enqueue(f) }
 
 // done gives everything back.
 func (f *fanout) done() {
-	for i, b := range f.forms {
-		if b != nil {
-			b.Release()
-			f.forms[i] = nil
+	for v := range f.forms {
+		for i, b := range f.forms[v] {
+			if b != nil {
+				b.Release()
+				f.forms[v][i] = nil
+			}
 		}
 	}
 	f.node.inflight.Add(-f.size)
-	f.size = 0
+	f.size, f.tags = 0, nil
 	f.node.fanouts.put(f)
 }
 
@@ -40,13 +49,24 @@ func (f *fanout) done() {
 type job struct {
 	cursor hub.Cursor
 	run    []held        // what the present round delivers
+	plain  bool          // of it: all members get all of it, but for what their flags say
 	next   fifo[*fanout] // arrived since; the next round
 }
 
-// held is a publication whose bytes the loop holds: Send takes references.
+// held is a push whose bytes the loop holds: Send takes references.
 type held struct {
-	refs [hub.FormsMax]shared.Ref
-	f    *fanout
+	refs    [wire.Variants][hub.FormsMax]shared.Ref
+	f       *fanout
+	verdict track.Verdict
+	spared  bool // exclude is a conn of this loop
+	slot    uint32
+	memo    memo
+}
+
+// memo is the last answer of a filter: members that ask for the same come in rows.
+type memo struct {
+	filter uint32
+	fits   bool
 }
 
 const (
@@ -55,7 +75,7 @@ const (
 	runMax       = 32  // publications per round
 )
 
-// enqueue adds a publication to its channel's job.
+// enqueue adds a push to its channel's job.
 func (s *Shard) enqueue(f *fanout) {
 	if id, ok := s.hub.ID(f.name); ok {
 		if j, busy := s.jobs[id]; busy {
@@ -91,7 +111,7 @@ func (s *Shard) Slice(*loop.Loop) (more bool) {
 		}
 		s.members = s.hub.Next(&j.cursor, s.members[:0], min(budget, turnMembers))
 		for _, m := range s.members {
-			sent += s.send(m, j.run)
+			sent += s.send(m, j)
 		}
 		budget -= len(s.members)
 		if len(s.members) > 0 || s.advance(j) {
@@ -108,12 +128,23 @@ func (s *Shard) Slice(*loop.Loop) (more bool) {
 // send queues a run to one member and returns how many publications it took. The
 // first that does not fit is the last: the policy acts. A panic is this member's
 // alone.
-func (s *Shard) send(m hub.Member, run []held) (sent int) {
+func (s *Shard) send(m hub.Member, j *job) (sent int) {
 	defer s.l.Caught(m.Slot)
-	for i := range run {
-		ref := run[i].refs[m.Form]
+	special := !j.plain || m.Flags&flagsSpecial != 0
+	for i := range j.run {
+		h := &j.run[i]
+		ref := h.refs[wire.Plain][m.Form]
+		if special {
+			var on bool
+			if ref, on = s.pick(&m, h); !on {
+				return sent
+			}
+			if ref == 0 {
+				continue
+			}
+		}
 		if ref == 0 {
-			if run[i].f.bar>>m.Form&1 != 0 {
+			if h.f.bar>>m.Form&1 != 0 {
 				s.drop(m.Slot, channel.DropNotJSON, channel.DisconnectInappropriate)
 				return sent
 			}
@@ -133,6 +164,86 @@ func (s *Shard) send(m hub.Member, run []held) (sent int) {
 	return sent
 }
 
+// pick decides what a member gets of a push whose receivers are not simply all: 0 for
+// nothing. on is false when the member cannot go on with this run.
+func (s *Shard) pick(m *hub.Member, h *held) (ref shared.Ref, on bool) {
+	if h.f.signal {
+		if m.Flags&flagSignals == 0 {
+			return 0, true
+		}
+		return h.refs[wire.Plain][m.Form], true
+	}
+	if m.Flags&flagWaiting != 0 {
+		s.keep(m, h)
+		return 0, true
+	}
+	if m.Flags&flagPositioned != 0 && h.verdict != track.Free {
+		switch fits, lost := s.follows(m, h); {
+		case lost:
+			s.lost(m.Slot, m.Sub)
+			return 0, false
+		case !fits:
+			return 0, true
+		}
+	}
+	if h.spared && h.slot == m.Slot || m.Flags&flagFiltered != 0 && !s.fits(m, h) {
+		return 0, true
+	}
+	ref = h.refs[wire.Plain][m.Form]
+	if ref == 0 && h.f.bar>>m.Form&1 != 0 {
+		s.drop(m.Slot, channel.DropNotJSON, channel.DisconnectInappropriate)
+		return 0, false
+	}
+	if m.Flags&flagDelta != 0 {
+		ref = s.variant(m, h)
+	}
+	return ref, true
+}
+
+// follows says whether a publication comes next for a positioned member, or that one
+// before it never will.
+func (s *Shard) follows(m *hub.Member, h *held) (fits, lost bool) {
+	if m.Flags&flagBehind == 0 {
+		return h.verdict == track.Next, h.verdict == track.Gap
+	}
+	x := s.extras.At(s.hub.At(m.Sub).Extra)
+	p := h.f.place
+	switch {
+	case p.Epoch == x.floor.Epoch && p.Offset <= x.floor.Offset:
+		return false, false
+	case p.Epoch != x.floor.Epoch || p.Offset > x.floor.Offset+1:
+		return false, true
+	}
+	s.caughtUp(m, x)
+	return true, false
+}
+
+// variant is what of the publication a member gets that reads differences: the whole
+// at first, then differences where there are.
+func (s *Shard) variant(m *hub.Member, h *held) shared.Ref {
+	if m.Flags&flagBased != 0 {
+		if ref := h.refs[wire.Delta][m.Form]; ref != 0 {
+			return ref
+		}
+	} else {
+		m.Flags |= flagBased
+		s.hub.At(m.Sub).Flags |= flagBased
+	}
+	if ref := h.refs[wire.Full][m.Form]; ref != 0 {
+		return ref
+	}
+	return h.refs[wire.Plain][m.Form]
+}
+
+// fits asks the member's tags filter.
+func (s *Shard) fits(m *hub.Member, h *held) bool {
+	id := s.extras.At(s.hub.At(m.Sub).Extra).filter
+	if h.memo.filter != id {
+		h.memo = memo{filter: id, fits: filter.Match(s.filters.Bytes(id), h.f.tags)}
+	}
+	return h.memo.fits
+}
+
 // drop counts a publication that did not reach its receiver and ends the session,
 // so that the client knows and recovers.
 func (s *Shard) drop(slot uint32, d channel.Drop, code channel.DisconnectCode) {
@@ -146,13 +257,22 @@ func (s *Shard) advance(j *job) bool {
 	if j.next.len() == 0 {
 		return false
 	}
+	j.plain = true
 	for range min(j.next.len(), runMax) {
 		f := j.next.pop()
-		h := held{f: f}
-		for i, b := range f.forms {
-			if b != nil {
-				b.Retain()
-				h.refs[i] = s.l.Hold(b)
+		h := held{f: f, verdict: s.tracks.Advance(j.cursor.Channel(), f.place)}
+		if f.exclude != 0 {
+			h.slot, h.spared = s.l.Lookup(f.exclude)
+		}
+		if f.signal || h.spared || h.verdict > track.Next {
+			j.plain = false
+		}
+		for v := range f.forms {
+			for i, b := range f.forms[v] {
+				if b != nil {
+					b.Retain()
+					h.refs[v][i] = s.l.Hold(b)
+				}
 			}
 		}
 		j.run = append(j.run, h)
@@ -163,9 +283,11 @@ func (s *Shard) advance(j *job) bool {
 
 func (s *Shard) releaseRun(j *job) {
 	for i := range j.run {
-		for _, ref := range j.run[i].refs {
-			if ref != 0 {
-				s.l.Unhold(ref)
+		for v := range j.run[i].refs {
+			for _, ref := range j.run[i].refs[v] {
+				if ref != 0 {
+					s.l.Unhold(ref)
+				}
 			}
 		}
 		j.run[i].f.done()

@@ -13,7 +13,7 @@ import (
 
 func (r *rig) publish(name, data string) {
 	r.t.Helper()
-	if _, e := r.node.Publish(context.Background(), name, &channel.Publication{Data: []byte(data)}); e != nil {
+	if _, e := r.node.Publish(context.Background(), name, &channel.Publication{Data: []byte(data)}, PublishOptions{}); e != nil {
 		r.t.Fatal(e)
 	}
 }
@@ -206,7 +206,7 @@ func TestPublishIsRefusedWhenTooMuchIsInFlight(t *testing.T) {
 	<-held
 	accepted := 0
 	for ; ; accepted++ {
-		if _, e := r.node.Publish(context.Background(), "news", &channel.Publication{Data: []byte(`"0123456789"`)}); e != nil {
+		if _, e := r.node.Publish(context.Background(), "news", &channel.Publication{Data: []byte(`"0123456789"`)}, PublishOptions{}); e != nil {
 			if e.Code != uint32(channel.ErrTooManyRequests) {
 				t.Errorf("refused with %v", e)
 			}
@@ -298,11 +298,11 @@ func TestFormsAreChecked(t *testing.T) {
 	r := newRig(t, 1)
 	cfg := r.node.cfg
 	cfg.Forms = nil
-	if _, err := New(cfg, &counting{}); err == nil {
+	if _, err := New(cfg, r.node.broker); err == nil {
 		t.Error("a node without wire forms was made")
 	}
 	cfg.Forms = slices.Repeat(r.node.cfg.Forms, 10)
-	if _, err := New(cfg, &counting{}); err == nil {
+	if _, err := New(cfg, r.node.broker); err == nil {
 		t.Error("a node with too many wire forms was made")
 	}
 }

@@ -4,28 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync/atomic"
+	"time"
+	"unsafe"
 
 	"shoal/codec/proto"
 	"shoal/codec/ws"
 	"shoal/loop"
 	"shoal/pool/shared"
+	"shoal/pool/worker"
 	"shoal/server/auth"
+	"shoal/server/backend"
 	"shoal/server/broker"
 	"shoal/server/channel"
 	"shoal/server/hub"
+	"shoal/server/node/route"
+	"shoal/server/node/wire"
 	"shoal/server/session"
 )
-
-// Form is one way in which publications reach sessions. Frame appends the framed
-// payload; scratch may be used and is returned for the next call. It is called on
-// the publisher's goroutine and must be safe for concurrent use.
-type Form struct {
-	Encoding proto.Encoding
-	Deflated bool
-	Frame    func(dst, scratch, payload []byte) (frame, scratchOut []byte)
-}
 
 // Wire sends to the conns of one loop; a transport implements it. Only the loop's
 // goroutine calls it.
@@ -33,6 +31,8 @@ type Wire interface {
 	Frame(slot uint32, op ws.Op, payload []byte)
 	Ping(slot uint32)
 	Release(slot uint32) // gives back what is borrowed for the conn
+	// Resume hands over what arrived since a message made the session wait.
+	Resume(slot uint32)
 	Close(slot uint32, code uint32, reason string, why loop.Reason)
 }
 
@@ -42,11 +42,21 @@ type Config struct {
 	Version  string // of the server
 	Session  session.Config
 	Auth     *auth.Authority
-	Forms    []Form   // at most hub.FormsMax
-	Random   [24]byte // key of the client ids
+	Forms    []wire.Form // at most hub.FormsMax
+	Random   [24]byte    // key of the client ids
 	Logger   *slog.Logger
 	Bytes    *shared.Pool
 	Commands proto.Limits
+	Workers  *worker.Pool    // for questions that may have to wait
+	Backend  backend.Backend // nil: nobody is asked
+
+	HistoryMax     int           // publications a history command gives at most; 0 = no limit
+	RecoveryMax    int           // publications a subscription recovers at most; 0 = no limit
+	ExpiredSubWait time.Duration // between the end of a subscription's token and of the subscription
+	ServerTime     bool          // connect replies say what time it is
+	HeadersKept    bool          // transports tell the headers of conns, for the backend
+	UserHeader     string        // the header, in lower case, that names the user; empty: none
+	SingleConn     bool          // a user's new session ends the former ones, with 3504
 
 	// InflightBytesMax bounds the encoded publications that were accepted and not
 	// yet handed to all their receivers, each with 256 bytes for its keeping; above it
@@ -56,7 +66,7 @@ type Config struct {
 
 const inflightDefault = 64 << 20
 
-// encodersMax is the number of idle encoders a node keeps, of at most 256 KiB each.
+// encodersMax is the number of idle encoders a node keeps, of at most 1 MiB each.
 const encodersMax = 4
 
 // Node joins loops, broker and API. Use [New], then [Node.Attach] for each loop.
@@ -64,13 +74,16 @@ const encodersMax = 4
 type Node struct {
 	cfg      Config
 	broker   broker.Broker
-	dir      *directory
+	dir      *route.Directory
 	ids      *clientIDs
+	seed     maphash.Seed // of epochs
+	presence presences
 	shards   []*Shard
 	inflight atomic.Int64
+	filtered atomic.Int64 // memberships with a tags filter
 	stats    Stats
 	fanouts  spares[fanout]
-	encoders spares[encoder]
+	encoders spares[wire.Encoder]
 }
 
 // New returns a node without loops.
@@ -81,6 +94,9 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	if err := cfg.Session.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.Workers == nil {
+		return nil, errors.New("node: Workers is missing; give a worker.Pool")
+	}
 	if cfg.InflightBytesMax == 0 {
 		cfg.InflightBytesMax = inflightDefault
 	}
@@ -88,16 +104,17 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, broker: b, dir: newDirectory(b), ids: ids,
-		fanouts: newSpares[fanout](sparesMax), encoders: newSpares[encoder](encodersMax)}
+	n := &Node{cfg: cfg, broker: b, dir: route.New(b, cfg.Session.Rules.Wildcard), ids: ids, seed: maphash.MakeSeed(),
+		fanouts: newSpares[fanout](sparesMax), encoders: newSpares[wire.Encoder](encodersMax)}
+	n.presence.init()
 	return n, nil
 }
 
 // Attach makes loop l part of the node. Before the loops run, in order of their
 // indices; the shard is useless until [Shard.Use].
 func (n *Node) Attach(l *loop.Loop) (*Shard, error) {
-	if l.Index() != len(n.shards) || l.Index() >= LoopsMax {
-		return nil, fmt.Errorf("node: loop %d attached in place %d; attach all in order, at most %d", l.Index(), len(n.shards), LoopsMax)
+	if l.Index() != len(n.shards) || l.Index() >= route.LoopsMax {
+		return nil, fmt.Errorf("node: loop %d attached in place %d; attach all in order, at most %d", l.Index(), len(n.shards), route.LoopsMax)
 	}
 	s := newShard(n, l)
 	n.shards = append(n.shards, s)
@@ -106,85 +123,75 @@ func (n *Node) Attach(l *loop.Loop) (*Shard, error) {
 
 // Trim gives memory back that channels without members left. Any goroutine; a shard
 // has its own.
-func (n *Node) Trim() { n.dir.trim() }
+func (n *Node) Trim() {
+	n.dir.Trim()
+	n.presence.trim()
+}
+
+// PublishOptions rule one publication beyond what the channel's options say.
+type PublishOptions struct {
+	SkipHistory    bool
+	Delta          bool // make a difference even if the channel's options do not ask for it
+	IdempotencyKey string
+	Version        uint64
+	VersionEpoch   string
+}
 
 // Publish gives a publication to the broker. name and pub are valid during the
-// call. It never blocks on receivers.
-func (n *Node) Publish(ctx context.Context, name string, pub *channel.Publication) (channel.Position, *channel.Error) {
-	if _, e := n.cfg.Session.Rules.Resolve(name); e != nil {
+// call. It never blocks on receivers; it may on a broker that is Blocking.
+func (n *Node) Publish(ctx context.Context, name string, pub *channel.Publication, o PublishOptions) (channel.Position, *channel.Error) {
+	opts, e := n.cfg.Session.Rules.ResolveStream(name)
+	if e == nil {
+		e = opts.CheckData(pub.Data)
+	}
+	if e != nil {
 		return channel.Position{}, e
 	}
-	pos, err := n.broker.Publish(ctx, name, pub)
+	r, err := n.broker.Publish(ctx, name, pub, brokerOptions(opts, &o))
 	if err == nil {
 		n.stats.Published.Add(1)
-		return pos, nil
+		return r.Position, nil
 	}
 	n.stats.PublishFailed.Add(1)
+	return channel.Position{}, n.failure("publication was not accepted by the broker", err)
+}
+
+// brokerOptions joins the channel's options with those of a publication.
+func brokerOptions(opts *channel.Options, o *PublishOptions) broker.PublishOptions {
+	out := broker.PublishOptions{
+		HistoryMetaTTL: opts.HistoryMetaTTL, IdempotencyKey: o.IdempotencyKey,
+		Version: o.Version, VersionEpoch: o.VersionEpoch,
+	}
+	if !o.SkipHistory && opts.HistorySize > 0 {
+		out.HistorySize, out.HistoryTTL = opts.HistorySize, opts.HistoryTTL
+		out.Previous = opts.DeltaPublish || o.Delta
+	}
+	return out
+}
+
+// failure is the error that a client or caller of the API is told; what it cannot
+// know is logged.
+func (n *Node) failure(what string, err error) *channel.Error {
 	if e := (*channel.Error)(nil); errors.As(err, &e) {
-		return channel.Position{}, e
+		return e
 	}
-	if !errors.Is(err, broker.ErrNotRunning) { // while the node stops that is no news
-		n.cfg.Logger.Error("publication was not accepted by the broker", "error", err)
+	if !errors.Is(err, broker.ErrNotRunning) && !errors.Is(err, context.Canceled) { // while the node stops that is no news
+		n.cfg.Logger.Error(what, "error", err)
 	}
-	return channel.Position{}, channel.ErrInternal.Err()
+	return channel.ErrInternal.Err()
 }
 
-// Deliver implements [broker.Deliverer]: it encodes the publication once per wire
-// form in use and posts it to the loops with members.
-func (n *Node) Deliver(name string, pub *channel.Publication) error {
-	a := n.dir.lookup(bytesOf(name))
-	all := a.loops()
-	if all == 0 {
-		return nil
-	}
-	if n.inflight.Load() > n.cfg.InflightBytesMax {
-		n.stats.Dropped[channel.DropNodeBacklog].Add(1)
-		return channel.ErrTooManyRequests.Err()
-	}
-	for i := range n.shards {
-		if all&(1<<i) != 0 && n.shards[i].l.Crowded() { // before the first post: all loops get it, or none
-			n.stats.Dropped[channel.DropMailboxFull].Add(1)
-			return channel.ErrTooManyRequests.Err()
-		}
-	}
-	e := n.encoders.get()
-	forms := e.encode(n, name, pub, &a)
-	n.encoders.put(e)
-	taken := false
-	for i := range n.shards {
-		if all&(1<<i) != 0 && n.post(i, name, &forms, &a) {
-			taken = true
-		}
-	}
-	forms.release()
-	if !taken {
-		return channel.ErrTooManyRequests.Err()
-	}
-	return nil
-}
+// bytesOf views a string as bytes that must not be written.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// post sends one loop the forms its members use.
-func (n *Node) post(i int, name string, forms *encoded, a *audience) bool {
-	f := n.fanouts.get()
-	f.node = n
-	f.name = append(f.name[:0], name...)
-	f.bar = forms.barred
-	f.size = fanoutBytes
-	for form := range forms.bytes {
-		if a[form]&(1<<i) == 0 {
-			continue
-		}
-		if b := forms.bytes[form]; b != nil {
-			b.Retain()
-			f.forms[form] = b
-			f.size += int64(b.Len())
-		}
+// stringOf views bytes as a string, valid until they change.
+func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// limited is the number of publications asked for, < 0 for all, as far as max allows;
+// 0 is no limit.
+func limited(asked, max int) int {
+	if max > 0 && (asked < 0 || asked > max) {
+		return max
 	}
-	n.inflight.Add(f.size)
-	if err := n.shards[i].l.Post(f); err != nil {
-		n.stats.Dropped[channel.DropMailboxFull].Add(1)
-		f.done()
-		return false
-	}
-	return true
+	return asked
 }

@@ -15,9 +15,11 @@ import (
 	"shoal/codec/ws"
 	"shoal/loop"
 	"shoal/pool/shared"
+	"shoal/pool/worker"
 	"shoal/server/auth"
 	"shoal/server/broker/memory"
 	"shoal/server/channel"
+	"shoal/server/node/wire"
 	"shoal/server/session"
 )
 
@@ -60,6 +62,7 @@ func (w *line) Frame(slot uint32, _ ws.Op, payload []byte) {
 
 func (w *line) Ping(uint32)    {}
 func (w *line) Release(uint32) {}
+func (w *line) Resume(uint32)  {}
 
 func (w *line) Close(slot uint32, code uint32, _ string, why loop.Reason) {
 	w.l.CloseAfter(slot, fmt.Appendf(nil, "closed %d\n", code), why)
@@ -73,13 +76,13 @@ func newRig(t *testing.T, loops int) *rig {
 		t.Fatal(err)
 	}
 	bytes := shared.NewPool(shared.Config{})
-	b := memory.New()
+	b := memory.New(memory.Config{Clock: time.Now})
 	cfg := Config{
 		Session: session.Default(100*time.Millisecond, rules), Auth: &auth.Authority{Rules: rules, Insecure: true},
-		Logger: slog.New(slog.DiscardHandler), Bytes: bytes, Random: [24]byte{1},
+		Logger: slog.New(slog.DiscardHandler), Bytes: bytes, Random: [24]byte{1}, Workers: worker.New(worker.Config{}),
 	}
 	for i, enc := range []proto.Encoding{proto.JSON, proto.Protobuf, proto.JSON} {
-		cfg.Forms = append(cfg.Forms, Form{Encoding: enc, Deflated: i == 2, Frame: func(dst, scratch, payload []byte) ([]byte, []byte) {
+		cfg.Forms = append(cfg.Forms, wire.Form{Encoding: enc, Deflated: i == 2, Frame: func(dst, scratch, payload []byte) ([]byte, []byte) {
 			return fmt.Appendf(dst, "<%d:%s>\n", i, payload), scratch
 		}})
 	}

@@ -6,12 +6,13 @@ import (
 	"sync/atomic"
 
 	"shoal/codec/proto"
-	"shoal/codec/ws"
 	"shoal/loop"
+	"shoal/loop/wheel"
 	"shoal/pool/intern"
 	"shoal/pool/slab"
 	"shoal/server/channel"
 	"shoal/server/hub"
+	"shoal/server/node/track"
 	"shoal/server/session"
 )
 
@@ -23,12 +24,22 @@ type Shard struct {
 	l    *loop.Loop
 	wire Wire
 
-	// Per conn and channel, pointer-free.
+	// Per conn, membership and channel, pointer-free.
 	sessions *slab.Column[session.Session]
 	slots    uint32 // sessions beyond are not in use
 	users    *intern.Table
 	infos    *intern.Table
+	details  *slab.Column[detail] // of the few sessions that have some
 	hub      *hub.Hub
+	extras   *slab.Slab[extra]
+	filters  *intern.Table
+	expiries *wheel.Wheel // of extras, in seconds
+	tracks   *track.Tracks
+
+	// Sessions that wait for something.
+	rests    map[uint32][]byte   // commands not looked at yet, by slot
+	openings map[uint32]*opening // connects with subscriptions or data, by slot
+	waits    map[hub.Sub]*wait   // memberships that publications are kept for
 
 	// Fan-outs in progress.
 	jobs    map[uint32]*job // by the hub's channel number
@@ -38,15 +49,18 @@ type Shard struct {
 	working bool
 
 	// Scratch of one step.
-	decoder proto.Decoder
-	command proto.Command
-	queue   []session.Input
-	effects []session.Effect
-	out     []byte // replies of the present message
-	viewing *session.Session
-	reply   replies
-	text    [clientIDBytes]byte
-	block   [16]byte
+	decoder   proto.Decoder
+	command   proto.Command
+	queue     []session.Input
+	effects   []session.Effect
+	out       []byte // replies of the present message
+	inbound   []byte // the present message, transcoded
+	outbound  []byte // its replies, transcoded
+	viewing   *session.Session
+	reply     replies
+	admission admission
+	text      [clientIDBytes]byte
+	block     [16]byte
 }
 
 // sparesMax is the number of idle jobs a shard keeps between two trims.
@@ -60,16 +74,25 @@ const outBytesKept = 64 << 10
 const open = 0x80
 
 func newShard(n *Node, l *loop.Loop) *Shard {
-	return &Shard{
+	s := &Shard{
 		node:     n,
 		l:        l,
 		sessions: slab.NewColumn[session.Session](),
 		users:    intern.New(),
 		infos:    intern.New(),
+		details:  slab.NewColumn[detail](),
 		hub:      hub.New(),
+		extras:   slab.New[extra](),
+		filters:  intern.New(),
+		tracks:   track.New(),
+		rests:    map[uint32][]byte{},
+		openings: map[uint32]*opening{},
+		waits:    map[hub.Sub]*wait{},
 		jobs:     map[uint32]*job{},
 		members:  make([]hub.Member, 0, turnMembers),
 	}
+	s.expiries = wheel.New(0, s)
+	return s
 }
 
 // Use sets the transport that the shard sends through. Before the loop runs.
@@ -105,6 +128,11 @@ func (s *Shard) encodingOf(ses *session.Session) proto.Encoding {
 	return s.node.cfg.Forms[s.formOf(ses)].Encoding
 }
 
+// payloadOf is the encoding that the session's replies are made in.
+func (s *Shard) payloadOf(ses *session.Session) proto.Encoding {
+	return s.node.cfg.Forms[s.formOf(ses)].Payload()
+}
+
 // Alive notes that bytes arrived.
 func (s *Shard) Alive(slot uint32) { s.run(slot, session.Input{Kind: session.KindBytes}) }
 
@@ -117,31 +145,6 @@ func (s *Shard) Timer(slot uint32) { s.run(slot, session.Input{Kind: session.Kin
 // Shutdown ends the session because the server stops.
 func (s *Shard) Shutdown(slot uint32) {
 	s.disconnect(slot, channel.DisconnectShutdown.Disconnect())
-}
-
-// Message handles the commands of one message in order; their replies leave in one
-// frame.
-func (s *Shard) Message(slot uint32, _ ws.Op, payload []byte) {
-	s.out = s.out[:0] // should a message have panicked, its replies are nobody else's
-	ses := s.sessions.At(slot)
-	s.decoder.Reset(payload, s.encodingOf(ses), s.node.cfg.Commands)
-	for {
-		ok, err := s.decoder.Next(&s.command)
-		if err != nil {
-			s.node.stats.Malformed.Add(1)
-			s.step(slot, session.Input{Kind: session.KindMalformed})
-			break
-		}
-		if !ok {
-			break
-		}
-		s.node.stats.Commands[s.command.Method()&15].Add(1)
-		s.step(slot, session.Input{Kind: session.KindCommand, Command: &s.command, View: s})
-		if st := ses.State(); st == session.StateClosing || st == session.StateUnusable || !s.isOpen(ses) {
-			break
-		}
-	}
-	s.flush(slot)
 }
 
 // disconnect ends a session by the server's decision.
@@ -158,8 +161,9 @@ func (s *Shard) Closed(slot uint32, _ loop.Reason) {
 		return
 	}
 	s.note(ses.State(), session.StateClosing)
-	s.unsubscribeAll(ses)
+	s.leaveAll(slot, ses)
 	s.identify(ses, nil, nil)
+	s.forget(slot)
 	*ses = session.Session{}
 	s.node.stats.Sessions.Add(-1)
 }
@@ -171,6 +175,12 @@ func (s *Shard) Subscribed(name string) bool {
 	return s.hub.Subscribed(hub.List(s.viewing.Subs), bytesOf(name))
 }
 
+// ServerRefreshed implements [session.View].
+func (s *Shard) ServerRefreshed(name string) bool {
+	sub := s.hub.Find(hub.List(s.viewing.Subs), bytesOf(name))
+	return sub != 0 && s.hub.At(sub).Flags&flagServerRefresh != 0
+}
+
 // run steps a session and sends what it replied.
 func (s *Shard) run(slot uint32, in session.Input) {
 	s.out = s.out[:0]
@@ -178,16 +188,21 @@ func (s *Shard) run(slot uint32, in session.Input) {
 	s.flush(slot)
 }
 
-// step feeds an input to the session and performs the effects; the outcomes of
-// asking effects are stepped after them.
+// step feeds an input to the session and performs the effects.
 func (s *Shard) step(slot uint32, in session.Input) {
-	ses := s.sessions.At(slot)
 	s.queue = append(s.queue[:0], in)
+	s.settle(slot)
+}
+
+// settle feeds what is queued to the session; outcomes of the effects are queued
+// behind it and follow.
+func (s *Shard) settle(slot uint32) {
+	ses := s.sessions.At(slot)
 	for i := 0; i < len(s.queue) && s.isOpen(ses); i++ {
 		next := &s.queue[i]
 		next.Now = session.Tick(s.l.Now())
 		if next.Kind != session.KindBytes {
-			next.Rand = rand.Uint32()
+			next.Rand, next.View = rand.Uint32(), s
 		}
 		s.viewing = ses
 		before, missed := ses.State(), ses.Missed()
@@ -230,22 +245,6 @@ func change(gauge *atomic.Int64, was, is bool) {
 	}
 }
 
-// flush sends the replies gathered so far as one message.
-func (s *Shard) flush(slot uint32) {
-	if len(s.out) == 0 {
-		return
-	}
-	op := ws.Text
-	if s.encodingOf(s.sessions.At(slot)) == proto.Protobuf {
-		op = ws.Binary
-	}
-	s.wire.Frame(slot, op, s.out)
-	if cap(s.out) > outBytesKept {
-		s.out = nil
-	}
-	s.out = s.out[:0]
-}
-
 // identify gives the session another user and info; nil releases them.
 func (s *Shard) identify(ses *session.Session, user, info []byte) {
 	set := func(t *intern.Table, id *uint32, v []byte) {
@@ -286,10 +285,14 @@ func (s *Shard) clientID(slot uint32) string {
 // Trim gives memory back that a burst of conns, channels or publications left.
 func (s *Shard) Trim() {
 	s.hub.Trim()
+	s.tracks.Trim()
+	s.extras.Trim()
+	s.filters.Trim()
 	s.users.Trim()
 	s.infos.Trim()
 	s.trimScratch()
 	s.sessions.Trim(s.l.HoldsChunk)
+	s.details.Trim(s.l.HoldsChunk)
 	for s.slots > 0 && s.sessions.Peek(s.slots-1) == nil {
 		s.slots = (s.slots - 1) &^ (slab.ChunkSlots - 1)
 	}
@@ -301,10 +304,19 @@ func (s *Shard) trimScratch() {
 	if len(s.jobs) == 0 {
 		s.jobs, s.turns = map[uint32]*job{}, fifo[*job]{}
 	}
+	if len(s.rests) == 0 {
+		s.rests = map[uint32][]byte{}
+	}
+	if len(s.openings) == 0 {
+		s.openings = map[uint32]*opening{}
+	}
+	if len(s.waits) == 0 {
+		s.waits = map[hub.Sub]*wait{}
+	}
 	if cap(s.queue) > scratchKept || cap(s.effects) > scratchKept {
 		s.queue, s.effects = nil, nil
 	}
-	s.reply = replies{}
+	s.reply, s.admission = replies{}, admission{}
 }
 
 // scratchKept is the length of a step's scratch lists that is never given back.

@@ -17,9 +17,15 @@ type Stats struct {
 	Users                    atomic.Int64  // now; a user counts once per loop with a session
 	Interned                 atomic.Int64  // now: users and infos
 	Pings, PongsMissed       atomic.Uint64
-	Subscriptions            atomic.Int64                    // now
-	Commands                 [16]atomic.Uint64               // by proto.Method
-	Malformed                atomic.Uint64                   // messages that could not be decoded
+	Subscriptions            atomic.Int64      // now
+	Commands                 [16]atomic.Uint64 // by proto.Method
+	Malformed                atomic.Uint64     // messages that could not be decoded
+	MessagesDropped          atomic.Uint64     // of send commands
+	SignalsFailed            atomic.Uint64     // joins and leaves that were not told
+	Insufficient             atomic.Uint64     // memberships that missed a publication
+	Unsubscribed             atomic.Uint64     // memberships ended by the server
+	Recovered, Unrecovered   atomic.Uint64     // subscriptions that asked for what they missed
+	RecoveredPublications    atomic.Uint64
 	Tokens                   [auth.ReasonCount]atomic.Uint64 // by outcome; ReasonNone: accepted
 	Dropped                  [channel.DropCount]atomic.Uint64
 	errors                   [errorCodes]atomic.Uint64
@@ -36,10 +42,19 @@ const (
 func (n *Node) Stats() *Stats { return &n.stats }
 
 // Channels is the number of channels with members on this node.
-func (n *Node) Channels() int { return n.dir.channels() }
+func (n *Node) Channels() int { return n.dir.Channels() }
 
 // InflightBytes are the encoded publications on their way to receivers.
 func (n *Node) InflightBytes() int64 { return n.inflight.Load() }
+
+func (s *Stats) countRecovery(recovered bool, publications int) {
+	if !recovered {
+		s.Unrecovered.Add(1)
+		return
+	}
+	s.Recovered.Add(1)
+	s.RecoveredPublications.Add(uint64(publications))
+}
 
 func (s *Stats) countError(e *channel.Error) {
 	i := int(e.Code) - int(channel.ErrInternal)

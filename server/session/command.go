@@ -35,11 +35,18 @@ func (m *machine) dispatch(cmd *proto.Command, method proto.Method) {
 		m.publish(cmd)
 	case proto.MethodRefresh:
 		m.refresh(cmd)
-	case proto.MethodPresence, proto.MethodPresenceStats, proto.MethodHistory,
-		proto.MethodRPC, proto.MethodSubRefresh:
-		m.replyError(cmd.Id, channel.ErrNotAvailable.Err())
-	case proto.MethodSend: // has no reply that could say so
-		m.disconnect(channel.DisconnectNotAvailable)
+	case proto.MethodSubRefresh:
+		m.subRefresh(cmd)
+	case proto.MethodPresence:
+		m.askChannel(cmd, cmd.Presence.Channel)
+	case proto.MethodPresenceStats:
+		m.askChannel(cmd, cmd.PresenceStats.Channel)
+	case proto.MethodHistory:
+		m.askChannel(cmd, cmd.History.Channel)
+	case proto.MethodRPC:
+		m.ask(cmd, "", nil)
+	case proto.MethodSend:
+		m.send(cmd)
 	default:
 		m.disconnect(channel.DisconnectBadRequest)
 	}
@@ -115,8 +122,61 @@ func (m *machine) publish(cmd *proto.Command) {
 	m.emit(Effect{Kind: EffectPublish, ID: cmd.Id, Channel: req.Channel, Options: opts, Command: cmd})
 }
 
+// askChannel asks about a channel, which the session need not be a member of.
+func (m *machine) askChannel(cmd *proto.Command, name string) {
+	if name == "" {
+		m.disconnect(channel.DisconnectBadRequest)
+		return
+	}
+	opts, err := m.cfg.Rules.Resolve(name)
+	if err != nil {
+		m.replyError(cmd.Id, err)
+		return
+	}
+	m.ask(cmd, name, opts)
+}
+
+func (m *machine) ask(cmd *proto.Command, name string, opts *channel.Options) {
+	m.setAwait(awaitAnswered)
+	m.emit(Effect{Kind: EffectAsk, ID: cmd.Id, Channel: name, Options: opts, Command: cmd})
+}
+
+// send has no reply that could say that nobody takes the message.
+func (m *machine) send(cmd *proto.Command) {
+	if !m.cfg.Send {
+		m.disconnect(channel.DisconnectNotAvailable)
+		return
+	}
+	m.emit(Effect{Kind: EffectSend, Command: cmd})
+}
+
+func (m *machine) subRefresh(cmd *proto.Command) {
+	req := cmd.SubRefresh
+	switch {
+	case req.Channel == "":
+		m.disconnect(channel.DisconnectBadRequest)
+		return
+	case m.subCount == 0 || !m.in.View.Subscribed(req.Channel):
+		m.replyError(cmd.Id, channel.ErrPermissionDenied.Err())
+		return
+	case m.in.View.ServerRefreshed(req.Channel):
+		m.disconnect(channel.DisconnectBadRequest)
+		return
+	case req.Token == "":
+		m.replyError(cmd.Id, channel.ErrBadRequest.Err())
+		return
+	}
+	opts, err := m.cfg.Rules.Resolve(req.Channel)
+	if err != nil {
+		m.replyError(cmd.Id, err)
+		return
+	}
+	m.setAwait(awaitSubRefreshed)
+	m.emit(Effect{Kind: EffectSubRefresh, ID: cmd.Id, Channel: req.Channel, Options: opts, Command: cmd})
+}
+
 func (m *machine) refresh(cmd *proto.Command) {
-	if cmd.Refresh.Token == "" {
+	if cmd.Refresh.Token == "" || m.has(modeServerRefresh) {
 		m.disconnect(channel.DisconnectBadRequest)
 		return
 	}

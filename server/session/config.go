@@ -39,6 +39,10 @@ type Config struct {
 	Levels []Level
 
 	ChannelsMax int // subscriptions of one session; 0 means 65,535, which is the most
+
+	// Send says that somebody takes the messages of send commands; without, they
+	// disconnect with 3508.
+	Send bool
 }
 
 // Default returns the stock configuration: stale after 10 s, ping every 25 s, pong

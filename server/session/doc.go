@@ -25,11 +25,20 @@
 //	KindMalformed      a message held no command or   –
 //	                   could not be decoded
 //	KindTimer          the conn's timer fired         –
-//	KindAuthenticated  outcome of EffectAuthenticate  ID; Refusal, or Unix, ExpireAt, Subs, Rand
-//	KindSubscribed     outcome of EffectSubscribe     ID, Channel; Refusal, or Unix, ExpireAt
+//	KindAuthenticated  outcome of EffectAuthenticate  ID; Refusal, or Unix, ExpireAt, Subs, Rand,
+//	                                                  ServerRefresh
+//	KindSubscribed     outcome of EffectSubscribe     ID, Channel; Refusal, or Unix, ExpireAt,
+//	                                                  ServerRefresh
 //	KindPublished      outcome of EffectPublish       ID, Channel; Refusal
 //	KindRefreshed      outcome of EffectRefresh       ID; Refusal, or Unix, ExpireAt
+//	KindAnswered       outcome of EffectAsk           ID; Refusal
+//	KindSubRefreshed   outcome of EffectSubRefresh    ID, Channel; Refusal, or Unix, ExpireAt
+//	KindRenewed        outcome of EffectRenew         Refusal, or Expired, or Unix, ExpireAt
 //	KindDisconnect     the server wants it gone       Disconnect
+//	KindAdded          the server made a membership   Channel
+//	KindRemoved        the server ends a membership   Channel, Unsubscribe
+//	KindExtended       the server's API renewed the   Expired, or Unix, ExpireAt
+//	                   credentials
 //
 // # Effects, and what the performer does for each
 //
@@ -54,6 +63,17 @@
 //	                      KindPublished with the effect's ID and Channel.
 //	EffectRefresh         verify Command.Refresh.Token, which must be of the same user; set
 //	                      s.Info if it changed; then step KindRefreshed with the effect's ID.
+//	EffectSubRefresh      verify Command.SubRefresh.Token, which must be of the same user and
+//	                      of Channel; set when the membership ends; then step KindSubRefreshed
+//	                      with the effect's ID and Channel. Options rule the channel.
+//	EffectAsk             do what Command asks: presence, presence_stats, history (of Channel,
+//	                      ruled by Options: check the permission) or rpc (no Channel). Keep the
+//	                      result, then step KindAnswered with the effect's ID.
+//	EffectSend            hand Command.Send.Data to whoever takes messages. No outcome.
+//	EffectRenew           the credentials that the server renews have ended: ask whether the
+//	                      session may go on, set s.Info if it changed, then step KindRenewed.
+//	                      Without an answer there is no other end of the credentials, so there
+//	                      must be one; the session is not Busy meanwhile.
 //	EffectReplyError      reply Err to command ID.
 //	EffectReplyConnect    reply a connect result to ID: Expires, TTL, Ping, Pong from the
 //	                      effect; client, version, node, session, data and the results of the
@@ -64,23 +84,52 @@
 //	EffectReplyUnsubscribe, EffectReplyPublish
 //	                      reply an empty result to ID.
 //	EffectReplyRefresh    reply a refresh result to ID (Expires, TTL; client and version).
+//	EffectReplySubRefresh reply a sub_refresh result to ID (Expires, TTL).
+//	EffectReplyAnswer     reply the result that was kept for EffectAsk to ID.
+//	EffectPushSubscribe   push subscribe for Channel, before any publication of it.
+//	EffectPushUnsubscribe push unsubscribe for Channel with Unsubscribe's code and reason, after
+//	                      all publications of it.
+//	EffectPushRefresh     push refresh (Expires, TTL).
 //	EffectPing            send a protocol ping, the empty reply.
 //	EffectPingFrame       send a WebSocket ping frame.
 //	EffectDormant         give back what is held for the conn beyond its slot: partial
 //	                      frames, buffers. Subscriptions stay, publications are still sent.
 //	EffectAwake           the conn lives after all; nothing need be done.
 //
+// # What the server does by itself
+//
+// KindAdded, KindRemoved and KindExtended are no outcomes and welcome at any time, also
+// while [Session.Busy].
+//
+//   - KindAdded: the performer has made a membership that did not exist. An active or
+//     dormant session counts it and has it pushed; over the limit it ends with 3505. Any
+//     other session cannot have it yet: it is undone by EffectUnsubscribe. The membership
+//     must not get publications before the step.
+//   - KindRemoved: the membership is still there; EffectUnsubscribe ends it. A session that
+//     is not active or dormant, or has no membership, ignores it: who wants a membership of
+//     a session that connects to end ends the session. For a channel whose KindSubscribed
+//     is awaited it must be put off until after that.
+//   - KindExtended: ExpireAt 0 means for ever, one that has passed ends the session with
+//     3005, as Expired does. Before the connect reply it is not pushed, the reply has it;
+//     a session without credentials ignores it.
+//
+// Credentials with ServerRefresh are renewed by the server: their end leads to EffectRenew
+// without grace, and a refresh command of the client to 3501.
+//
 // # Rules for the performer
 //
-//   - One asking effect (Authenticate, Subscribe, Publish, Refresh) is answered by one
-//     outcome, at once or later. While [Session.Busy] is true no KindCommand may be
-//     stepped: keep the rest of the frame, pause reading, go on after the outcome. All
-//     other inputs are welcome meanwhile. The commands of a conn are so handled strictly
-//     in order.
+//   - One asking effect (Authenticate, Subscribe, Publish, Refresh, SubRefresh, Ask) is
+//     answered by one outcome, at once or later, and so is Renew. While [Session.Busy] is
+//     true, which Renew does not make it, no KindCommand may be stepped: keep the rest of
+//     the frame, pause reading, go on after the outcome. All other inputs are welcome
+//     meanwhile. The commands of a conn are so handled strictly in order.
+//   - While the session is busy no pong is missed, since reading may be paused: the time
+//     for a pong that is awaited begins anew with the outcome.
 //   - Outcomes are stepped after all effects of the step that asked were performed.
 //   - After a command that leaves the session [StateUnusable] or [StateClosing] the rest
 //     of the frame is discarded.
 //   - KindBytes is stepped once for whatever arrived, before the commands in it.
+//   - What an effect points to is the input's: who answers later copies what is needed.
 //   - When the conn is gone nothing is stepped any more; the performer then ends the
 //     memberships and releases User and Info.
 //   - An outcome nobody waits for, or a command while busy, is the performer's mistake

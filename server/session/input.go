@@ -21,6 +21,12 @@ const (
 	KindPublished
 	KindRefreshed
 	KindDisconnect
+	KindAnswered
+	KindSubRefreshed
+	KindRenewed
+	KindAdded
+	KindRemoved
+	KindExtended
 	kindCount
 )
 
@@ -28,7 +34,8 @@ const (
 func (k Kind) String() string {
 	if k < kindCount {
 		return [...]string{"bytes", "opened", "pong", "command", "malformed", "timer",
-			"authenticated", "subscribed", "published", "refreshed", "disconnect"}[k]
+			"authenticated", "subscribed", "published", "refreshed", "disconnect", "answered",
+			"sub-refreshed", "renewed", "added", "removed", "extended"}[k]
 	}
 	return "unknown"
 }
@@ -37,15 +44,22 @@ func (k Kind) String() string {
 type View interface {
 	// Subscribed says whether the session is a member of the channel, or is being made one.
 	Subscribed(channel string) bool
+	// ServerRefreshed says whether the server renews the membership by itself, so that the
+	// client must not. It is asked only of channels for which Subscribed is true.
+	ServerRefreshed(channel string) bool
 }
 
 // Input is one thing that happened. Step reads it and keeps nothing of it.
 type Input struct {
 	Kind   Kind
-	Native bool   // of KindOpened: ping with WebSocket frames; the client does not want protocol pings
-	Now    Tick   // never less than in the step before
-	Rand   uint32 // any random number; spreads the first ping
-	ID     uint32 // of an outcome: the command it belongs to, as in the effect
+	Native bool // of KindOpened: ping with WebSocket frames; the client does not want protocol pings
+	// ServerRefresh, of KindAuthenticated and KindSubscribed: the server renews what was
+	// granted; the client is not told that it ends.
+	ServerRefresh bool
+	Expired       bool   // of KindRenewed and KindExtended: it ends now
+	Now           Tick   // never less than in the step before
+	Rand          uint32 // any random number; spreads the first ping
+	ID            uint32 // of an outcome: the command it belongs to, as in the effect
 
 	Command    *proto.Command
 	View       View
@@ -55,6 +69,8 @@ type Input struct {
 	ExpireAt   int64               // Unix seconds at which what was granted ends; 0 never
 	Subs       []channel.ServerSub // of KindAuthenticated: each channel once
 	Disconnect *channel.Disconnect
+	// Unsubscribe, of KindRemoved: why; nil stands for [channel.UnsubscribeServer].
+	Unsubscribe *channel.Unsubscribe
 }
 
 // EffectKind is what is to be done.
@@ -80,6 +96,15 @@ const (
 	EffectPingFrame
 	EffectDormant
 	EffectAwake
+	EffectAsk
+	EffectSend
+	EffectSubRefresh
+	EffectRenew
+	EffectReplyAnswer
+	EffectReplySubRefresh
+	EffectPushSubscribe
+	EffectPushUnsubscribe
+	EffectPushRefresh
 	effectCount
 )
 
@@ -89,7 +114,9 @@ func (k EffectKind) String() string {
 		return [...]string{"arm", "disconnect", "authenticate", "subscribe", "unsubscribe",
 			"unsubscribe-all", "publish", "refresh", "reply-error", "reply-connect",
 			"reply-subscribe", "reply-unsubscribe", "reply-publish", "reply-refresh",
-			"ping", "ping-frame", "dormant", "awake"}[k]
+			"ping", "ping-frame", "dormant", "awake", "ask", "send", "sub-refresh", "renew",
+			"reply-answer", "reply-sub-refresh", "push-subscribe", "push-unsubscribe",
+			"push-refresh"}[k]
 	}
 	return "unknown"
 }
@@ -104,10 +131,11 @@ type Effect struct {
 	TTL     uint32 // seconds
 	Ping    uint32 // of EffectReplyConnect: seconds between pings; 0 none
 
-	Channel    string
-	Options    *channel.Options // that rule Channel
-	Command    *proto.Command
-	Sub        *channel.ServerSub
-	Err        *channel.Error
-	Disconnect *channel.Disconnect
+	Channel     string
+	Options     *channel.Options // that rule Channel
+	Command     *proto.Command
+	Sub         *channel.ServerSub
+	Err         *channel.Error
+	Disconnect  *channel.Disconnect
+	Unsubscribe *channel.Unsubscribe // of EffectPushUnsubscribe; never nil there
 }

@@ -27,6 +27,14 @@ func (m *machine) alive() {
 	}
 }
 
+// listening follows an outcome: from now on the client is certainly read again, and a
+// pong that is awaited has its whole time.
+func (m *machine) listening() {
+	if m.state == StateActive && m.limitAt != 0 {
+		m.limitAt = m.in.Now + m.cfg.PongTicks
+	}
+}
+
 // idle returns how long no command was answered.
 func (m *machine) idle() Tick { return m.in.Now - m.activeAt }
 

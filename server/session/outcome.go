@@ -35,9 +35,17 @@ func (m *machine) ttl() (seconds int64, expires bool) {
 func (m *machine) grant(seconds int64, expires bool) {
 	m.expireAt = 0
 	if expires {
-		ticks := uint64(seconds)*uint64(m.cfg.TicksPerSecond) + uint64(m.cfg.ExpireGraceTicks)
+		ticks := uint64(seconds)*uint64(m.cfg.TicksPerSecond) + uint64(m.grace())
 		m.expireAt = max(m.in.Now+Tick(min(ticks, math.MaxInt32)), 1)
 	}
+}
+
+// grace is the time a client has to refresh ended credentials; the server needs none.
+func (m *machine) grace() Tick {
+	if m.has(modeServerRefresh) {
+		return 0
+	}
+	return m.cfg.ExpireGraceTicks
 }
 
 func (m *machine) authenticated() {
@@ -61,6 +69,9 @@ func (m *machine) authenticated() {
 			m.refusedConnect(channel.Refusal{Err: err})
 			return
 		}
+	}
+	if m.in.ServerRefresh {
+		m.mode |= modeServerRefresh
 	}
 	m.grant(seconds, expires)
 	m.firstPing()
@@ -87,9 +98,9 @@ func (m *machine) connectSubs() {
 func (m *machine) connected() {
 	m.state, m.limitAt = StateActive, 0
 	e := Effect{Kind: EffectReplyConnect, ID: m.in.ID}
-	if m.expireAt != 0 {
+	if m.expireAt != 0 && !m.has(modeServerRefresh) {
 		e.Expires = true
-		if end := m.expireAt - m.cfg.ExpireGraceTicks; end > m.in.Now {
+		if end := m.expireAt - m.grace(); end > m.in.Now {
 			e.TTL = uint32(end-m.in.Now) / m.cfg.TicksPerSecond
 		}
 	}
@@ -109,6 +120,7 @@ func (m *machine) refusedConnect(r channel.Refusal) bool {
 	case r.Err != nil:
 		m.state = StateUnusable
 		m.pingAt, m.expireAt = 0, 0
+		m.mode &^= modeRenewing
 		if m.subCount > 0 {
 			m.subCount = 0
 			m.emit(Effect{Kind: EffectUnsubscribeAll})
@@ -138,12 +150,16 @@ func (m *machine) connectSubscribed() {
 	if m.pending == 0 {
 		m.setAwait(awaitNothing)
 	}
+	refusal := m.in.Refusal
+	if seconds, expires := m.ttl(); expires && seconds <= 0 && !refusal.Refused() && m.state != StateUnusable {
+		refusal = channel.RefuseError(channel.ErrExpired)
+	}
 	switch {
 	case m.state == StateUnusable:
-		if !m.in.Refusal.Refused() {
+		if !refusal.Refused() {
 			m.emit(Effect{Kind: EffectUnsubscribe, Channel: m.in.Channel})
 		}
-	case m.refusedConnect(m.in.Refusal):
+	case m.refusedConnect(refusal):
 	case m.pending == 0:
 		m.connected()
 	}
@@ -162,39 +178,59 @@ func (m *machine) clientSubscribed() {
 		m.subCount--
 		m.emit(Effect{Kind: EffectUnsubscribe, Channel: m.in.Channel})
 		m.replyError(m.in.ID, channel.ErrExpired.Err())
+	case m.in.ServerRefresh:
+		m.reply(Effect{Kind: EffectReplySubscribe, ID: m.in.ID, Channel: m.in.Channel})
 	default:
 		m.reply(Effect{Kind: EffectReplySubscribe, ID: m.in.ID, Channel: m.in.Channel, Expires: expires, TTL: uint32(seconds)})
 	}
 }
 
 func (m *machine) published() {
-	if !m.expect(awaitPublished) {
-		return
-	}
-	switch r := m.in.Refusal; {
-	case r.Disconnect != nil:
-		m.end(r.Disconnect)
-	case r.Err != nil:
-		m.replyError(m.in.ID, r.Err)
-	default:
+	if m.expect(awaitPublished) && !m.refused() {
 		m.reply(Effect{Kind: EffectReplyPublish, ID: m.in.ID, Channel: m.in.Channel})
 	}
 }
 
+func (m *machine) answered() {
+	if m.expect(awaitAnswered) && !m.refused() {
+		m.reply(Effect{Kind: EffectReplyAnswer, ID: m.in.ID})
+	}
+}
+
 func (m *machine) refreshed() {
-	if !m.expect(awaitRefreshed) {
+	if !m.expect(awaitRefreshed) || m.refused() {
 		return
 	}
 	seconds, expires := m.ttl()
+	if expires && seconds <= 0 {
+		m.replyError(m.in.ID, channel.ErrExpired.Err())
+		return
+	}
+	m.grant(seconds, expires)
+	m.reply(Effect{Kind: EffectReplyRefresh, ID: m.in.ID, Expires: expires, TTL: uint32(seconds)})
+}
+
+func (m *machine) subRefreshed() {
+	if !m.expect(awaitSubRefreshed) || m.refused() {
+		return
+	}
+	seconds, expires := m.ttl()
+	if seconds < 0 {
+		m.replyError(m.in.ID, channel.ErrExpired.Err())
+		return
+	}
+	m.reply(Effect{Kind: EffectReplySubRefresh, ID: m.in.ID, Channel: m.in.Channel, Expires: expires, TTL: uint32(seconds)})
+}
+
+// refused performs the refusal of a command that changed nothing, if it is one.
+func (m *machine) refused() bool {
 	switch r := m.in.Refusal; {
 	case r.Disconnect != nil:
 		m.end(r.Disconnect)
 	case r.Err != nil:
 		m.replyError(m.in.ID, r.Err)
-	case expires && seconds <= 0:
-		m.replyError(m.in.ID, channel.ErrExpired.Err())
 	default:
-		m.grant(seconds, expires)
-		m.reply(Effect{Kind: EffectReplyRefresh, ID: m.in.ID, Expires: expires, TTL: uint32(seconds)})
+		return false
 	}
+	return true
 }

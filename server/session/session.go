@@ -30,19 +30,23 @@ func (s State) String() string {
 	return "unknown"
 }
 
-// mode is the outcome a session waits for, and how it pings.
+// mode is the outcome a session waits for, how it pings, and who renews its credentials.
 type mode uint8
 
 const (
-	awaitNothing     mode = iota
-	awaitAuth             // KindAuthenticated
-	awaitConnectSubs      // KindSubscribed, as many as pending says, then the connect reply
-	awaitSubscribed       // KindSubscribed of a subscribe command
-	awaitPublished        // KindPublished
-	awaitRefreshed        // KindRefreshed
+	awaitNothing      mode = iota
+	awaitAuth              // KindAuthenticated
+	awaitConnectSubs       // KindSubscribed, as many as pending says, then the connect reply
+	awaitSubscribed        // KindSubscribed of a subscribe command
+	awaitPublished         // KindPublished
+	awaitRefreshed         // KindRefreshed
+	awaitAnswered          // KindAnswered
+	awaitSubRefreshed      // KindSubRefreshed
 
-	awaitMask  mode = 7
-	modeNative mode = 8 // liveness by WebSocket ping frames
+	awaitMask         mode = 15
+	modeNative        mode = 16 // liveness by WebSocket ping frames
+	modeServerRefresh mode = 32 // credentials are renewed by the server
+	modeRenewing      mode = 64 // KindRenewed is awaited; commands need not wait for it
 )
 
 // Session is one client's protocol state. The zero value is idle and waits for
@@ -56,7 +60,7 @@ type Session struct {
 
 	// Owned by Step.
 	state    State
-	mode     mode  // the awaited outcome and modeNative
+	mode     mode  // the awaited outcome and flags
 	beats    uint8 // low nibble: pongs missed in a row; high nibble: pongs owed to us
 	limitAt  Tick  // idle, unusable: must have connected; active: pong due; dormant: end of observation
 	pingAt   Tick  // next ping; 0 none
@@ -80,7 +84,8 @@ func (s *Session) Busy() bool { return s.await() != awaitNothing }
 
 func (s *Session) await() mode     { return s.mode & awaitMask }
 func (s *Session) setAwait(m mode) { s.mode = s.mode&^awaitMask | m }
-func (s *Session) native() bool    { return s.mode&modeNative != 0 }
+func (s *Session) has(f mode) bool { return s.mode&f != 0 }
+func (s *Session) native() bool    { return s.has(modeNative) }
 
 // SubCount returns the number of memberships, those being made included.
 func (s *Session) SubCount() int { return int(s.subCount) }
@@ -107,6 +112,8 @@ func (s *Session) Validate(cfg *Config) error {
 		return fmt.Errorf("session: deadline %d, but the timer is armed for %d", next, s.armedAt)
 	case s.pending != 0 && s.await() != awaitConnectSubs:
 		return fmt.Errorf("session: %d subscriptions pending in outcome %d", s.pending, s.await())
+	case s.has(modeRenewing) && (!s.has(modeServerRefresh) || s.state == StateUnusable):
+		return fmt.Errorf("session: %s, and a renewal nobody asked for is awaited", s.state)
 	case s.state == StateUnusable && s.subCount != 0:
 		return fmt.Errorf("session: unusable with %d subscriptions", s.subCount)
 	case int(s.subCount) > cfg.channelsMax():
@@ -127,8 +134,11 @@ func (s *Session) nextDeadline() Tick {
 			next = t
 		}
 	}
-	earliest(s.limitAt)
-	if s.state == StateActive {
+	active := s.state == StateActive
+	if !active || !s.Busy() { // an active session that is busy misses no pong
+		earliest(s.limitAt)
+	}
+	if active {
 		earliest(s.pingAt)
 	}
 	return next

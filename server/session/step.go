@@ -20,7 +20,17 @@ func (s *Session) Step(cfg *Config, in *Input, out []Effect) []Effect {
 		return out
 	}
 	m := machine{Session: s, cfg: cfg, in: in, out: out}
-	switch in.Kind {
+	waited := s.Busy()
+	m.step()
+	if waited && !s.Busy() {
+		m.listening()
+	}
+	m.arm()
+	return m.out
+}
+
+func (m *machine) step() {
+	switch m.in.Kind {
 	case KindBytes, KindPong:
 		m.alive()
 	case KindOpened:
@@ -39,11 +49,21 @@ func (s *Session) Step(cfg *Config, in *Input, out []Effect) []Effect {
 		m.published()
 	case KindRefreshed:
 		m.refreshed()
+	case KindAnswered:
+		m.answered()
+	case KindSubRefreshed:
+		m.subRefreshed()
+	case KindRenewed:
+		m.renewed()
 	case KindDisconnect:
-		m.end(in.Disconnect)
+		m.end(m.in.Disconnect)
+	case KindAdded:
+		m.added()
+	case KindRemoved:
+		m.removed()
+	case KindExtended:
+		m.extended()
 	}
-	m.arm()
-	return m.out
 }
 
 // calm says that bytes change nothing: no pong is awaited, none was missed.
@@ -97,8 +117,7 @@ func (m *machine) timer() {
 	m.armedAt = 0
 	now := m.in.Now
 	due := func(t Tick) bool { return t != 0 && t <= now }
-	if due(m.expireAt) {
-		m.disconnect(channel.DisconnectExpired)
+	if due(m.expireAt) && !m.expired() {
 		return
 	}
 	switch m.state {
@@ -111,7 +130,7 @@ func (m *machine) timer() {
 			m.disconnect(channel.DisconnectNoPong)
 		}
 	case StateActive:
-		if due(m.limitAt) {
+		if due(m.limitAt) && !m.Busy() {
 			m.missed()
 		} else if due(m.pingAt) {
 			m.pingDue()

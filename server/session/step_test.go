@@ -93,6 +93,25 @@ func TestNeedlessTimersOnlyRearm(t *testing.T) {
 	}
 }
 
+func TestABusySessionIsNotWokenForAPong(t *testing.T) {
+	w := newWorld(t)
+	connect(t, w)
+	if err := w.line(`124 command {"id":2,"rpc":{}}`); err != nil {
+		t.Fatal(err)
+	}
+	timers := 0
+	for ; w.now < 1000; w.now++ {
+		if w.armed <= w.now {
+			w.armed = 0
+			w.step(Input{Kind: KindTimer})
+			timers++
+		}
+	}
+	if timers > 5 {
+		t.Errorf("%d timers for the 4 pings of 90 s", timers)
+	}
+}
+
 func TestConfigErrorsNameTheField(t *testing.T) {
 	rules, _ := channel.Compile(channel.Config{})
 	good := Default(100*time.Millisecond, rules)
@@ -142,8 +161,8 @@ func TestDurationsBecomeTicks(t *testing.T) {
 }
 
 func TestNamesOfKinds(t *testing.T) {
-	if KindDisconnect.String() != "disconnect" || kindCount.String() != "unknown" ||
-		EffectAwake.String() != "awake" || effectCount.String() != "unknown" ||
+	if KindDisconnect.String() != "disconnect" || KindExtended.String() != "extended" || kindCount.String() != "unknown" ||
+		EffectAwake.String() != "awake" || EffectPushRefresh.String() != "push-refresh" || effectCount.String() != "unknown" ||
 		StateClosing.String() != "closing" || stateCount.String() != "unknown" {
 		t.Error("the name tables are out of step with the constants")
 	}
@@ -152,25 +171,27 @@ func TestNamesOfKinds(t *testing.T) {
 // allocView is a View without a map.
 type allocView bool
 
-func (v allocView) Subscribed(string) bool { return bool(v) }
+func (v allocView) Subscribed(string) bool      { return bool(v) }
+func (v allocView) ServerRefreshed(string) bool { return false }
 
 // busyRounds steps what an active session sees most, with the outcomes; it returns the
 // number of steps.
-func busyRounds(s *Session, cfg *Config, out []Effect, in *[8]Input) int {
+func busyRounds(s *Session, cfg *Config, out []Effect, in []Input) int {
 	for i := range in {
 		out = s.Step(cfg, &in[i], out[:0])
 	}
 	return len(in)
 }
 
-func busy(t testing.TB) (*Session, *Config, *[8]Input) {
+func busy(t testing.TB) (*Session, *Config, []Input) {
 	w := newWorld(t)
+	w.cfg.Send = true
 	connect(t, w)
 	var free, member View = allocView(false), allocView(true)
 	pub := &proto.Command{Id: 5, Publish: &proto.PublishRequest{Channel: "news:a", Data: []byte("1")}}
 	sub := &proto.Command{Id: 6, Subscribe: &proto.SubscribeRequest{Channel: "news:a"}}
 	unsub := &proto.Command{Id: 7, Unsubscribe: &proto.UnsubscribeRequest{Channel: "news:a"}}
-	return &w.s, &w.cfg, &[8]Input{
+	return &w.s, &w.cfg, []Input{
 		{Kind: KindBytes}, {Kind: KindCommand, Command: sub, View: free},
 		{Kind: KindSubscribed, ID: 6, Channel: "news:a"},
 		{Kind: KindCommand, Command: pub, View: member}, {Kind: KindPublished, ID: 5, Channel: "news:a"},
@@ -178,14 +199,34 @@ func busy(t testing.TB) (*Session, *Config, *[8]Input) {
 	}
 }
 
+// rare is the rest of what an active session may see.
+func rare() []Input {
+	var free, member View = allocView(false), allocView(true)
+	command := func(v View, c *proto.Command) Input { return Input{Kind: KindCommand, Command: c, View: v} }
+	return []Input{
+		command(free, &proto.Command{Id: 1, Presence: &proto.PresenceRequest{Channel: "news:a"}}), {Kind: KindAnswered, ID: 1},
+		command(free, &proto.Command{Id: 2, PresenceStats: &proto.PresenceStatsRequest{Channel: "a"}}), {Kind: KindAnswered, ID: 2},
+		command(free, &proto.Command{Id: 3, History: &proto.HistoryRequest{Channel: "news:a"}}),
+		{Kind: KindAnswered, ID: 3, Refusal: channel.RefuseError(channel.ErrPermissionDenied)},
+		command(free, &proto.Command{Id: 4, Rpc: &proto.RPCRequest{}}), {Kind: KindAdded, Channel: "a"},
+		{Kind: KindExtended, Unix: 1, ExpireAt: 100}, {Kind: KindAnswered, ID: 4},
+		command(member, &proto.Command{Id: 5, SubRefresh: &proto.SubRefreshRequest{Channel: "a", Token: "t"}}),
+		{Kind: KindSubRefreshed, ID: 5, Channel: "a", Unix: 1, ExpireAt: 100}, {Kind: KindRemoved, Channel: "a"},
+		command(free, &proto.Command{Send: &proto.SendRequest{}}),
+		command(free, &proto.Command{Id: 6, Refresh: &proto.RefreshRequest{Token: "t"}}), {Kind: KindRefreshed, ID: 6},
+	}
+}
+
 func TestStepDoesNotAllocate(t *testing.T) {
 	s, cfg, in := busy(t)
 	out := make([]Effect, 0, 8)
-	if n := testing.AllocsPerRun(100, func() { busyRounds(s, cfg, out, in) }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-	if s.State() != StateActive {
-		t.Errorf("state %s: the rounds were not what they should be", s.State())
+	for _, round := range [][]Input{in, rare()} {
+		if n := testing.AllocsPerRun(100, func() { busyRounds(s, cfg, out, round) }); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+		if s.State() != StateActive || s.SubCount() != 0 || s.Busy() {
+			t.Errorf("state %s, %d subscriptions, busy %t: the rounds were not what they should be", s.State(), s.SubCount(), s.Busy())
+		}
 	}
 }
 
@@ -219,6 +260,8 @@ func TestValidateSeesEveryContradiction(t *testing.T) {
 		"timer too late":      {limitAt: 5, armedAt: 6},
 		"pending for nothing": {pending: 1},
 		"unusable, member":    {state: StateUnusable, subCount: 1},
+		"renewal not asked":   {state: StateActive, mode: modeRenewing},
+		"unusable, renewing":  {state: StateUnusable, mode: modeRenewing | modeServerRefresh},
 		"too many members":    {state: StateActive, subCount: 129},
 		"dormant for ever":    {state: StateDormant},
 		"misses over limit":   {state: StateActive, beats: 1},

@@ -28,6 +28,7 @@ type world struct {
 	rand    uint32
 	armed   Tick // 0 not armed
 	members map[string]bool
+	renewed map[string]bool // memberships that the server refreshes
 	effects []Effect
 	out     strings.Builder
 	closed  bool
@@ -36,20 +37,28 @@ type world struct {
 // Subscribed implements View.
 func (w *world) Subscribed(name string) bool { return w.members[name] }
 
+// ServerRefreshed implements View.
+func (w *world) ServerRefreshed(name string) bool { return w.renewed[name] }
+
 func newWorld(t testing.TB) *world {
 	rules, err := channel.Compile(channel.Config{Namespaces: []channel.Options{{Name: "news"}, {Name: "chat"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, cfg: Default(100*time.Millisecond, rules), members: map[string]bool{}}
+	w := &world{t: t, cfg: Default(100*time.Millisecond, rules), members: map[string]bool{}, renewed: map[string]bool{}}
 	return w
 }
 
 // step steps one input, performs what concerns the world itself and writes the rest down.
 func (w *world) step(in Input) {
 	in.Now, in.View, in.Rand, in.Unix = w.now, w, w.rand, epoch+int64(w.now/Tick(w.cfg.TicksPerSecond))
-	if in.Kind == KindSubscribed && in.Refusal.Refused() {
+	switch {
+	case in.Kind == KindSubscribed && in.Refusal.Refused():
 		delete(w.members, in.Channel)
+	case in.Kind == KindSubscribed && in.ServerRefresh:
+		w.renewed[in.Channel] = true
+	case in.Kind == KindAdded:
+		w.members[in.Channel] = true
 	}
 	before := w.s.State()
 	w.effects = w.s.Step(&w.cfg, &in, w.effects[:0])
@@ -102,6 +111,9 @@ func describe(e Effect) string {
 	add(e.Pong, "%s", "pong")
 	add(e.Err != nil, "%v", e.Err)
 	add(e.Disconnect != nil, "%v", e.Disconnect)
+	if e.Unsubscribe != nil {
+		add(true, "%v", fmt.Sprintf("%d: %s", e.Unsubscribe.Code, e.Unsubscribe.Reason))
+	}
 	return b.String()
 }
 
@@ -191,6 +203,12 @@ func parseInput(word string, args []string) (Input, error) {
 			in.Disconnect = channel.DisconnectCode(n).Disconnect()
 		case "expire":
 			in.ExpireAt = epoch + n
+		case "expired":
+			in.Expired = true
+		case "by-server":
+			in.ServerRefresh = true
+		case "unsubscribe":
+			in.Unsubscribe = channel.UnsubscribeCode(n).Unsubscribe()
 		case "subs":
 			for _, s := range strings.Split(value, ",") {
 				in.Subs = append(in.Subs, channel.ServerSub{Channel: s})
@@ -220,6 +238,8 @@ func (w *world) set(args []string) error {
 			w.cfg.PongTicks = Tick(n)
 		case "rand":
 			w.rand = uint32(n)
+		case "send":
+			w.cfg.Send = true
 		default:
 			return fmt.Errorf("unknown setting %q", a)
 		}

@@ -21,8 +21,14 @@ func (e *Echo) Open(uint32, proto.Encoding, bool, bool) {}
 // Alive implements [Landing].
 func (e *Echo) Alive(uint32) {}
 
+// Headers implements [Landing].
+func (e *Echo) Headers(uint32, [][2][]byte) {}
+
 // Message sends the payload back.
-func (e *Echo) Message(slot uint32, op ws.Op, payload []byte) { e.t.Frame(slot, op, payload) }
+func (e *Echo) Message(slot uint32, op ws.Op, payload []byte) (busy bool) {
+	e.t.Frame(slot, op, payload)
+	return false
+}
 
 // Pong implements [Landing].
 func (e *Echo) Pong(uint32) {}

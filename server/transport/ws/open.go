@@ -32,11 +32,49 @@ func (t *Transport) Upgrade(slot uint32, req *handshake.Request, rest []byte) ha
 	t.l.Commit(slot, handshake.AppendResponse(t.l.Begin(slot), req.Key, sub, extension))
 	t.l.Adopt(slot, t.cfg.Kind)
 	t.stats.Opened.Add(1)
+	t.keepHeaders(slot, req)
 	t.land.Open(slot, enc, nativePing, c.bits == deflate.WindowBitsMax)
 	if len(rest) > 0 {
 		t.Data(slot, rest)
 	}
 	return handshake.Done
+}
+
+// keepHeaders hands the landing the headers it wants.
+func (t *Transport) keepHeaders(slot uint32, req *handshake.Request) {
+	if len(t.keep) == 0 {
+		return
+	}
+	t.headers = t.headers[:0]
+	req.Each(func(name, value []byte) bool {
+		for _, k := range t.keep {
+			if foldEqual(name, k) {
+				t.headers = append(t.headers, [2][]byte{k, value})
+				break
+			}
+		}
+		return true
+	})
+	if len(t.headers) > 0 {
+		t.land.Headers(slot, t.headers)
+	}
+	clear(t.headers) // they alias the request
+}
+
+// foldEqual compares a header's name with one in lower case.
+func foldEqual(name, lower []byte) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i, b := range name {
+		if b >= 'A' && b <= 'Z' {
+			b += 'a' - 'A'
+		}
+		if b != lower[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // check applies the rules of the handshake, then those of the node.
@@ -65,9 +103,19 @@ func (t *Transport) negotiate(c *conn, req *handshake.Request) []byte {
 // encoding is settled by the subprotocol, or by a URL parameter where the client
 // cannot send one. JSON is the default.
 func encoding(sub handshake.Subprotocol, query []byte) proto.Encoding {
-	if sub == handshake.Protobuf || sub == handshake.NoSubprotocol &&
-		(has(query, "format=protobuf") || has(query, "cf_protocol=protobuf")) {
+	switch sub {
+	case handshake.JSON:
+		return proto.JSON
+	case handshake.Protobuf:
 		return proto.Protobuf
+	case handshake.MessagePack:
+		return proto.MessagePack
+	}
+	switch {
+	case has(query, "format=protobuf"), has(query, "cf_protocol=protobuf"):
+		return proto.Protobuf
+	case has(query, "format=msgpack"):
+		return proto.MessagePack
 	}
 	return proto.JSON
 }
@@ -88,8 +136,14 @@ func has(query []byte, param string) bool {
 func (t *Transport) Open(uint32) {}
 
 // EOF implements [loop.Handler]: a peer that stops sending without a close frame
-// is gone.
-func (t *Transport) EOF(slot uint32) { t.l.Close(slot, loop.ReasonPeer) }
+// is gone, but the answer it waits for is still sent.
+func (t *Transport) EOF(slot uint32) {
+	if c := t.conns.At(slot); c.flags&flagBusy != 0 {
+		c.flags |= flagHalfClosed
+		return
+	}
+	t.l.Close(slot, loop.ReasonPeer)
+}
 
 // Timer implements [loop.Handler].
 func (t *Transport) Timer(slot uint32) { t.land.Timer(slot) }
@@ -111,10 +165,10 @@ func (t *Transport) Closed(slot uint32, why loop.Reason, _ error) {
 
 // Release gives back what is borrowed for a conn that has been silent for long. If
 // a frame or message was partial, its rest can no longer be understood: should it
-// ever come, the conn ends.
+// ever come, the conn ends. What waits for a busy session is not partial and stays.
 func (t *Transport) Release(slot uint32) {
 	c := t.conns.At(slot)
-	if c.tail != 0 || c.body != 0 {
+	if c.flags&flagBusy == 0 && c.tail|c.body != 0 {
 		c.flags |= flagAbandoned
 		t.release(c)
 	}
@@ -132,6 +186,6 @@ func (t *Transport) release(c *conn) {
 
 // Trim gives memory back that a burst of conns left.
 func (t *Transport) Trim() {
-	t.scratch, t.inflated = nil, nil
+	t.scratch, t.inflated, t.headers = nil, nil, nil
 	t.conns.Trim(t.l.HoldsChunk)
 }

@@ -20,8 +20,17 @@ func (t *Transport) Data(slot uint32, p []byte) {
 		return
 	}
 	t.land.Alive(slot)
+	if c.flags&flagBusy != 0 {
+		t.hold(slot, c, p)
+		return
+	}
 	t.read(slot, c, p)
-	if c.tail|c.body != 0 && c.since == 0 {
+	t.began(c)
+}
+
+// began notes when what is incomplete began. What waits for a busy session is not late.
+func (t *Transport) began(c *conn) {
+	if c.flags&flagBusy == 0 && c.tail|c.body != 0 && c.since == 0 {
 		c.since = t.l.Now() + 1
 	}
 }
@@ -34,25 +43,21 @@ func (t *Transport) late(c *conn) bool {
 
 // read handles what arrived, behind what has been waiting.
 func (t *Transport) read(slot uint32, c *conn, p []byte) {
-	if c.tail == 0 {
-		t.frames(slot, c, p)
+	if c.tail != 0 {
+		t.push(c, p)
+		t.reread(slot, c)
 		return
 	}
-	// An incomplete header or control frame waits: read on from the buffer that
-	// has it.
-	i := c.tail
-	c.tail = 0
-	defer t.buffers.Return(i) // a panic must not keep it
-	b := t.buffers.At(i)
-	t.buffers.Grow(i, len(p))
-	b.B = append(b.B, p...)
-	t.frames(slot, c, b.B)
+	if rest := t.frames(slot, c, p); len(rest) > 0 {
+		t.hold(slot, c, rest)
+	}
 }
 
-// frames handles what is whole in p and borrows a buffer for an incomplete rest.
-func (t *Transport) frames(slot uint32, c *conn, p []byte) {
+// frames handles what is whole in p, until the session is busy. It returns the rest:
+// an incomplete header or control frame or, of a busy session, anything.
+func (t *Transport) frames(slot uint32, c *conn, p []byte) (rest []byte) {
 	limits := t.limitsOf(c)
-	for c.flags&flagEnded == 0 {
+	for c.flags&(flagEnded|flagBusy) == 0 {
 		n, ev := c.parser.Next(p, limits)
 		p = p[n:]
 		switch ev.Kind {
@@ -72,17 +77,15 @@ func (t *Transport) frames(slot uint32, c *conn, p []byte) {
 			t.stats.failures[ev.Reason].Add(1)
 			t.end(slot, ev.Code, ev.Reason.String(), loop.ReasonProtocol)
 		case ws.None:
-			if n > 0 {
-				continue
+			if n == 0 {
+				return p
 			}
-			if len(p) > 0 {
-				c.tail = t.buffers.Borrow(len(p))
-				b := t.buffers.At(c.tail)
-				b.B = append(b.B, p...)
-			}
-			return
 		}
 	}
+	if c.flags&flagEnded != 0 {
+		return nil
+	}
+	return p
 }
 
 func (t *Transport) limitsOf(c *conn) *ws.Limits {
@@ -138,7 +141,9 @@ func (t *Transport) message(slot uint32, c *conn, op ws.Op, compressed bool, p [
 	}
 	t.stats.MessagesIn.Add(1)
 	t.stats.PayloadIn.Add(uint64(len(p)))
-	t.land.Message(slot, op, p)
+	if t.land.Message(slot, op, p) && c.flags&flagEnded == 0 {
+		c.flags |= flagBusy
+	}
 }
 
 // inflate decompresses into a buffer of the loop's. A message that is too

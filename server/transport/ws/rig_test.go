@@ -30,6 +30,7 @@ type journal struct {
 	t     *Transport
 	lines []string
 	hook  func(slot uint32, payload string)
+	busy  func(slot uint32, payload string) bool // does the session wait after this message?
 }
 
 func (j *journal) note(format string, args ...any) {
@@ -51,11 +52,17 @@ func (j *journal) Open(_ uint32, enc proto.Encoding, nativePing, deflated bool) 
 	j.note("open %s native=%t deflated=%t", enc, nativePing, deflated)
 }
 func (j *journal) Alive(uint32) {}
-func (j *journal) Message(slot uint32, op ws.Op, payload []byte) {
+func (j *journal) Headers(_ uint32, pairs [][2][]byte) {
+	for _, h := range pairs {
+		j.note("header %s: %s", h[0], h[1])
+	}
+}
+func (j *journal) Message(slot uint32, op ws.Op, payload []byte) bool {
 	j.note("%s %d %.40q", op, len(payload), payload)
 	if j.hook != nil {
 		j.hook(slot, string(payload))
 	}
+	return j.busy != nil && j.busy(slot, string(payload))
 }
 func (j *journal) Pong(uint32)  { j.note("pong") }
 func (j *journal) Timer(uint32) {}

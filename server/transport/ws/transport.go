@@ -3,6 +3,7 @@ package ws
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"shoal/codec/deflate"
@@ -20,8 +21,15 @@ type Landing interface {
 	// Open begins a session. nativePing: liveness by WebSocket ping frames instead of
 	// protocol pings. deflated: the conn can take publications compressed once for all.
 	Open(slot uint32, enc proto.Encoding, nativePing, deflated bool)
+	// Headers comes right before Open when [Config.KeepHeaders] names some and the
+	// request has any of them: a name as configured and a value as sent for each line, in
+	// order of the lines. They are not to be modified.
+	Headers(slot uint32, pairs [][2][]byte)
 	Alive(slot uint32) // bytes arrived, whatever they are; before their messages
-	Message(slot uint32, op ws.Op, payload []byte)
+	// Message hands a message on. When the session has to wait for an outcome before it
+	// can take another, busy is true: nothing more of the conn is parsed until Resume,
+	// which must not be called before Message has returned.
+	Message(slot uint32, op ws.Op, payload []byte) (busy bool)
 	Pong(slot uint32) // a pong frame arrived
 	Timer(slot uint32)
 	Shutdown(slot uint32) // the server stops: end the session
@@ -38,6 +46,10 @@ type Config struct {
 	MessageTicks     loop.Tick        // from the first byte of a message to its last; 0 = no limit
 	Handshake        handshake.Config // origins
 	Subprotocols     bool             // choose an encoding; the echo endpoint has none to choose
+
+	// KeepHeaders names, in lower case, the headers of the request that the landing wants
+	// to see; none: nothing is looked for.
+	KeepHeaders []string
 
 	// Admit may refuse a valid upgrade, such as at a limit of the node; nil or Done
 	// lets it in.
@@ -56,10 +68,21 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// lowerToken says whether s is a token (RFC 9110 §5.6.2) without capital letters.
+func lowerToken(s string) bool {
+	for i := range len(s) {
+		b := s[i]
+		if b <= ' ' || b >= 0x7f || b >= 'A' && b <= 'Z' || strings.IndexByte("\"(),/:;<=>?@[\\]{}", b) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // conn is the transport's state of one conn.
 type conn struct {
 	parser ws.Parser
-	tail   uint32 // borrowed: an incomplete header or control frame; 0 none
+	tail   uint32 // borrowed: what is not parsed yet, in peace an incomplete header or control frame; 0 none
 	body   uint32 // borrowed: the pieces of a message so far; 0 none
 	flags  flags
 	bits   uint8     // permessage-deflate: the window we may use for this conn
@@ -74,9 +97,12 @@ var _ = [1]struct{}{}[connBytes-unsafe.Sizeof(conn{})]
 type flags uint8
 
 const (
-	flagDeflate   flags = 1 << iota // permessage-deflate was negotiated
-	flagEnded                       // a close frame was sent, or the conn failed: input is ignored
-	flagAbandoned                   // a partial frame was given up: the stream cannot go on
+	flagDeflate    flags = 1 << iota // permessage-deflate was negotiated
+	flagEnded                        // a close frame was sent, or the conn failed: input is ignored
+	flagAbandoned                    // a partial frame was given up: the stream cannot go on
+	flagBusy                         // the session waits for an outcome: nothing is parsed
+	flagPaused                       // and nothing is read
+	flagHalfClosed                   // and the peer's end of stream was read
 )
 
 // Transport serves the WebSocket conns of one loop. Use [New].
@@ -88,6 +114,8 @@ type Transport struct {
 	conns    *slab.Column[conn]
 	buffers  *buffer.Table
 	codec    *deflate.Codec
+	keep     [][]byte                     // Config.KeepHeaders
+	headers  [][2][]byte                  // of the present request
 	inflated []byte                       // the present message
 	scratch  []byte                       // a deflated reply
 	goodbye  [ws.ControlBytesMax + 2]byte // a close frame
@@ -104,11 +132,19 @@ func New(l *loop.Loop, land Landing, buffers *buffer.Table, codec *deflate.Codec
 	if err := cfg.Handshake.Validate(); err != nil {
 		return nil, fmt.Errorf("ws transport: %w", err)
 	}
+	keep := make([][]byte, len(cfg.KeepHeaders))
+	for i, name := range cfg.KeepHeaders {
+		if !lowerToken(name) {
+			return nil, fmt.Errorf("ws transport: %q in KeepHeaders is no header name in lower case; write it like x-request-id", name)
+		}
+		keep[i] = []byte(name)
+	}
 	return &Transport{
 		cfg:     cfg,
 		limits:  [2]ws.Limits{{MessageBytesMax: cfg.MessageBytesMax}, {MessageBytesMax: cfg.MessageBytesMax, Deflate: true}},
 		l:       l,
 		land:    land,
+		keep:    keep,
 		conns:   slab.NewColumn[conn](),
 		buffers: buffers,
 		codec:   codec,

@@ -20,6 +20,10 @@ func TestOpeningSettlesEncodingAndPings(t *testing.T) {
 		{"/", "", "open json native=false deflated=false", ""},
 		{"/?format=protobuf", "", "open protobuf native=false deflated=false", ""},
 		{"/?a=b&cf_protocol=protobuf", "", "open protobuf native=false deflated=false", ""},
+		{"/?format=msgpack", "", "open msgpack native=false deflated=false", ""},
+		{"/?format=msgpack", "Sec-WebSocket-Protocol: centrifuge-protobuf", "open protobuf native=false deflated=false", "centrifuge-protobuf"},
+		{"/", "Sec-WebSocket-Protocol: shoal-msgpack", "open msgpack native=false deflated=false", "shoal-msgpack"},
+		{"/?format=protobuf", "Sec-WebSocket-Protocol: x, shoal-msgpack, centrifuge-json", "open msgpack native=false deflated=false", "shoal-msgpack"},
 		{"/?format=protobufs&xformat=protobuf", "", "open json native=false deflated=false", ""},
 		{"/?cf_ws_frame_ping_pong=true", "", "open json native=true deflated=false", ""},
 		{"/?cf_ws_frame_ping_pong=false", "", "open json native=false deflated=false", ""},
@@ -38,6 +42,49 @@ func TestOpeningSettlesEncodingAndPings(t *testing.T) {
 		got := r.settle()
 		if got[0] != c.want || p.res.Header.Get("Sec-WebSocket-Protocol") != c.protocol {
 			t.Errorf("%s %s: %s, protocol %q; want %s, %q", c.target, c.header, got[0], p.res.Header.Get("Sec-WebSocket-Protocol"), c.want, c.protocol)
+		}
+	}
+}
+
+func TestHeadersAreKeptWhenAsked(t *testing.T) {
+	r := newRig(t, Config{KeepHeaders: []string{"x-request-id", "cookie", "x-none"}})
+	for _, c := range []struct{ lines, want []string }{
+		{[]string{"X-Other: 1", "X-Request-Idx: 2"}, nil},
+		{[]string{"X-REQUEST-id:  7 ", "X-Other: 1", "Cookie: a=b", "cookie: c=d", "X-None:"},
+			[]string{"header x-request-id: 7", "header cookie: a=b", "header cookie: c=d", "header x-none: "}},
+	} {
+		p := r.dial("/", c.lines...)
+		p.conn.Close()
+		got := r.settle()
+		if want := append(c.want, "open json native=false deflated=false", "closed peer-closed"); !slices.Equal(got, want) {
+			t.Errorf("%q: the landing was told %q, want %q", c.lines, got, want)
+		}
+	}
+	r.on(func() {
+		for _, h := range r.tr.headers[:cap(r.tr.headers)] {
+			if h[1] != nil {
+				t.Error("the transport still refers to a request")
+			}
+		}
+	})
+}
+
+func TestKeepingHeadersDoesNotAllocate(t *testing.T) {
+	tr := &Transport{land: &Echo{}, keep: [][]byte{[]byte("cookie"), []byte("x-request-id")}}
+	var parser handshake.Parser
+	var req handshake.Request
+	if _, s := parser.Parse([]byte("GET / HTTP/1.1\r\nHost: h\r\nCookie: a\r\nX-Request-Id: 9\r\nX-More: 1\r\n\r\n"), handshake.Limits{}, &req); s != handshake.Done {
+		t.Fatal(s)
+	}
+	if n := testing.AllocsPerRun(100, func() { tr.keepHeaders(1, &req) }); n != 0 || cap(tr.headers) < 2 {
+		t.Errorf("%v allocations, room for %d headers", n, cap(tr.headers))
+	}
+}
+
+func TestKeepHeadersMustBeNames(t *testing.T) {
+	for _, name := range []string{"", "Cookie", "a b", "a:", "a\r\n", "é"} {
+		if _, err := New(nil, nil, nil, nil, Config{KeepHeaders: []string{"ok-1", name}}); err == nil {
+			t.Errorf("%q was taken", name)
 		}
 	}
 }

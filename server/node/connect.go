@@ -1,0 +1,296 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"shoal/codec/proto"
+	"shoal/server/auth"
+	"shoal/server/backend"
+	"shoal/server/channel"
+	"shoal/server/hub"
+	"shoal/server/session"
+)
+
+// opening is a session that connects: what its reply will say.
+type opening struct {
+	data    []byte
+	wishes  map[string]wish // positions of server-side subscriptions, by channel
+	results map[string]*proto.SubscribeResult
+}
+
+func (s *Shard) opening(slot uint32) *opening {
+	o := s.openings[slot]
+	if o == nil {
+		o = &opening{results: map[string]*proto.SubscribeResult{}}
+		s.openings[slot] = o
+	}
+	return o
+}
+
+// identity is who a session turned out to be.
+type identity struct {
+	cred    auth.Credentials
+	data    []byte // for the connect result
+	refusal channel.Refusal
+	failed  *auth.Error
+	token   string
+	renewed bool // the backend renews the credentials when they end
+	asks    bool // channels that the client names by itself may be subscribed to
+}
+
+// authenticate performs session.EffectAuthenticate.
+func (s *Shard) authenticate(slot uint32, ses *session.Session, e *session.Effect) {
+	r, id := e.Command.Connect, e.ID
+	who := identity{token: r.Token, renewed: s.asks(backend.Refresh, "", nil), asks: true}
+	var failed *channel.Error
+	switch {
+	case r.Token != "" && s.node.cfg.Auth.SlowConnect(r.Token):
+		failed = s.authenticateLater(slot, r, id, who)
+	case r.Token == "" && s.asks(backend.Connect, "", nil):
+		failed = s.askConnect(slot, ses, r, id, who)
+	default:
+		if user := s.headerUser(slot); r.Token == "" && user != "" {
+			who.cred.User = user
+		} else {
+			who.cred, who.refusal, who.failed = s.node.cfg.Auth.Connect(r.Token, s.l.Clock())
+		}
+		s.identified(slot, ses, id, &who, r.Subs)
+	}
+	if failed != nil {
+		s.queue = append(s.queue, session.Input{Kind: session.KindAuthenticated, ID: id, Refusal: channel.Refusal{Err: failed}})
+	}
+}
+
+// authenticateLater has a token verified on a worker.
+func (s *Shard) authenticateLater(slot uint32, r *proto.ConnectRequest, id uint32, who identity) *channel.Error {
+	who.token = strings.Clone(r.Token)
+	who.refusal = channel.RefuseDisconnect(channel.DisconnectServerError)
+	subs, now := cloneSubs(r.Subs), s.l.Clock()
+	return s.later(slot, func(context.Context) {
+		who.cred, who.refusal, who.failed = s.node.cfg.Auth.Connect(who.token, now)
+	}, func(slot uint32, ses *session.Session) { s.identified(slot, ses, id, &who, subs) })
+}
+
+// askConnect asks the backend who a client without a token is.
+func (s *Shard) askConnect(slot uint32, ses *session.Session, r *proto.ConnectRequest, id uint32, who identity) *channel.Error {
+	q := &backend.ConnectRequest{
+		Client: s.client(slot, ses), Data: bytes.Clone(r.Data), Name: strings.Clone(r.Name), Version: strings.Clone(r.Version),
+	}
+	subs := cloneSubs(r.Subs)
+	q.Channels = slices.Sorted(maps.Keys(subs))
+	if len(r.Headers) > 0 {
+		q.Emulated = make(map[string]string, len(r.Headers))
+		for k, v := range r.Headers {
+			q.Emulated[strings.Clone(k)] = strings.Clone(v)
+		}
+	}
+	var reply *backend.ConnectReply
+	return s.later(slot, func(ctx context.Context) {
+		reply, _ = s.node.cfg.Backend.Connect(ctx, q)
+	}, func(slot uint32, ses *session.Session) {
+		switch {
+		case reply == nil:
+			who.refusal = channel.RefuseDisconnect(channel.DisconnectServerError)
+		default:
+			who.refusal, who.data, who.asks = reply.Refusal, reply.Data, false
+			who.cred = auth.Credentials{User: reply.User, ExpireAt: reply.ExpireAt, Info: reply.Info, Meta: reply.Meta, Subs: reply.Subs}
+		}
+		s.identified(slot, ses, id, &who, subs)
+	})
+}
+
+// cloneSubs is the subs of a connect command, for later.
+func cloneSubs(subs map[string]*proto.SubscribeRequest) map[string]*proto.SubscribeRequest {
+	if len(subs) == 0 {
+		return nil
+	}
+	out := make(map[string]*proto.SubscribeRequest, len(subs))
+	for name, r := range subs {
+		out[strings.Clone(name)] = &proto.SubscribeRequest{
+			Recover: r.GetRecover(), Offset: r.GetOffset(), Epoch: strings.Clone(r.GetEpoch()), Delta: strings.Clone(r.GetDelta()),
+		}
+	}
+	return out
+}
+
+// identified goes on with a connect whose sender is known or refused.
+func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *identity, asked map[string]*proto.SubscribeRequest) {
+	s.countToken(who.token, who.failed)
+	cred, refusal := who.cred, who.refusal
+	if !refusal.Refused() {
+		cred.Subs, refusal = s.connectSubs(cred, who, asked)
+	}
+	if !refusal.Refused() {
+		s.identify(ses, bytesOf(cred.User), cred.Info)
+		s.setMeta(slot, cred.Meta)
+		if s.node.cfg.SingleConn && cred.User != "" {
+			s.supplant(slot, cred.User)
+		}
+		if len(cred.Subs) > 0 || len(who.data) > 0 {
+			o := s.opening(slot)
+			o.data = who.data
+			for name, r := range asked {
+				if o.wishes == nil {
+					o.wishes = map[string]wish{}
+				}
+				w, _ := wishOf(&proto.SubscribeRequest{Recover: r.GetRecover(), Offset: r.GetOffset(), Epoch: strings.Clone(r.GetEpoch()), Delta: strings.Clone(r.GetDelta())})
+				o.wishes[strings.Clone(name)] = w
+			}
+		}
+	}
+	s.queue = append(s.queue, session.Input{
+		Kind: session.KindAuthenticated, ID: id, Refusal: refusal, ServerRefresh: who.renewed,
+		Unix: s.l.Clock().Unix(), ExpireAt: cred.ExpireAt, Subs: cred.Subs,
+	})
+}
+
+// supplant ends the other sessions of the user.
+func (s *Shard) supplant(slot uint32, user string) {
+	who := Target{User: strings.Clone(user), Spare: []string{strings.Clone(s.clientID(slot))}}
+	if e := s.later(slot, func(ctx context.Context) {
+		_, _ = s.node.Disconnect(ctx, who, *channel.DisconnectConnectionLimit.Disconnect())
+	}, func(uint32, *session.Session) {}); e != nil {
+		s.node.cfg.Logger.Warn("former sessions of a user were not ended", "error", e)
+	}
+}
+
+// connectSubs adds to the subscriptions of the credentials the user's personal channel
+// and, in order of their names, the channels that a connect command names by itself.
+func (s *Shard) connectSubs(cred auth.Credentials, who *identity, asked map[string]*proto.SubscribeRequest) ([]channel.ServerSub, channel.Refusal) {
+	subs := cred.Subs
+	has := func(name string) bool {
+		return slices.ContainsFunc(subs, func(sub channel.ServerSub) bool { return sub.Channel == name })
+	}
+	if name, ok := s.node.cfg.Auth.PersonalChannel(cred.User); ok && !has(name) {
+		subs = append(subs, channel.ServerSub{Channel: name})
+	}
+	if !who.asks {
+		return subs, channel.Refusal{}
+	}
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
+		if has(name) {
+			continue
+		}
+		ok, refusal := s.node.cfg.Auth.Requested(cred.User, name)
+		if refusal.Refused() {
+			return nil, refusal
+		}
+		if ok {
+			subs = append(subs, channel.ServerSub{Channel: strings.Clone(name)})
+		}
+	}
+	return subs, channel.Refusal{}
+}
+
+// subscribeConnecting makes a subscription that comes with the connect.
+func (s *Shard) subscribeConnecting(slot uint32, ses *session.Session, e *session.Effect) {
+	a := &s.admission
+	*a = admission{
+		origin: byConnect, id: e.ID, name: e.Channel, opts: e.Options, wish: s.opening(slot).wishes[e.Channel],
+		grant: auth.Grant{Info: e.Sub.Info, Data: e.Sub.Data, Override: e.Sub.Override},
+	}
+	if r := s.admit(slot, ses, a); r.Refused() {
+		s.failed(slot, ses, a, r)
+	}
+}
+
+// connectResult fills the connect result.
+func (s *Shard) connectResult(slot uint32, ses *session.Session, e *session.Effect) {
+	c := &s.reply.connect
+	c.Reset()
+	c.Client, c.Version = s.clientID(slot), s.node.cfg.Version
+	c.Expires, c.Ttl, c.Ping, c.Pong = e.Expires, e.TTL, e.Ping, e.Pong
+	if s.node.cfg.ServerTime {
+		c.Time = s.l.Clock().UnixMilli()
+	}
+	if o := s.openings[slot]; o != nil {
+		c.Data = o.data
+		if len(o.results) > 0 {
+			c.Subs = o.results
+		}
+	}
+}
+
+// opened ends the waiting of what came with the connect, now that its reply is queued.
+func (s *Shard) opened(slot uint32, ses *session.Session) {
+	if s.openings[slot] == nil {
+		return
+	}
+	delete(s.openings, slot)
+	s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {
+		s.settled(slot, ses, sub)
+		return true
+	})
+}
+
+// refresh performs session.EffectRefresh.
+func (s *Shard) refresh(slot uint32, ses *session.Session, e *session.Effect) {
+	token, id, now := e.Command.Refresh.Token, e.ID, s.l.Clock()
+	if !s.node.cfg.Auth.SlowConnect(token) {
+		cred, refusal, failed := s.node.cfg.Auth.Refresh(s.user(ses), token, now)
+		s.refreshed(slot, ses, id, token, cred, refusal, failed)
+		return
+	}
+	user, refusal := strings.Clone(s.user(ses)), channel.RefuseDisconnect(channel.DisconnectServerError)
+	token = strings.Clone(token)
+	var cred auth.Credentials
+	var failed *auth.Error
+	if err := s.later(slot, func(context.Context) {
+		cred, refusal, failed = s.node.cfg.Auth.Refresh(user, token, now)
+	}, func(slot uint32, ses *session.Session) {
+		s.refreshed(slot, ses, id, token, cred, refusal, failed)
+	}); err != nil {
+		s.queue = append(s.queue, session.Input{Kind: session.KindRefreshed, ID: id, Refusal: channel.Refusal{Err: err}})
+	}
+}
+
+func (s *Shard) refreshed(slot uint32, ses *session.Session, id uint32, token string, cred auth.Credentials, refusal channel.Refusal, failed *auth.Error) {
+	s.countToken(token, failed)
+	if !refusal.Refused() {
+		s.identify(ses, bytesOf(cred.User), cred.Info)
+		if len(cred.Meta) > 0 {
+			s.setMeta(slot, cred.Meta)
+		}
+	}
+	s.queue = append(s.queue, session.Input{
+		Kind: session.KindRefreshed, ID: id, Refusal: refusal, Unix: s.l.Clock().Unix(), ExpireAt: cred.ExpireAt,
+	})
+}
+
+// renew performs session.EffectRenew: the backend says whether a session may go on.
+func (s *Shard) renew(slot uint32, ses *session.Session) {
+	r := &backend.RefreshRequest{Client: s.client(slot, ses)}
+	var reply *backend.RefreshReply
+	told := func(slot uint32, ses *session.Session) {
+		in := session.Input{Kind: session.KindRenewed, Unix: s.l.Clock().Unix()}
+		if reply == nil {
+			in.Refusal = channel.RefuseDisconnect(channel.DisconnectServerError)
+		} else {
+			in.Refusal, in.Expired, in.ExpireAt = reply.Refusal, reply.Expired, reply.ExpireAt
+			if reply.Info != nil {
+				s.identify(ses, bytes.Clone(bytesOf(s.user(ses))), reply.Info)
+			}
+			if reply.Meta != nil {
+				s.setMeta(slot, reply.Meta)
+			}
+		}
+		s.queue = append(s.queue, in)
+	}
+	if e := s.later(slot, func(ctx context.Context) { reply, _ = s.node.cfg.Backend.Refresh(ctx, r) }, told); e != nil {
+		told(slot, ses)
+	}
+}
+
+// countToken counts the outcome of a token, if there was one.
+func (s *Shard) countToken(token string, err *auth.Error) {
+	switch {
+	case err != nil:
+		s.node.stats.Tokens[err.Reason].Add(1)
+	case token != "":
+		s.node.stats.Tokens[auth.ReasonNone].Add(1)
+	}
+}

@@ -1,0 +1,140 @@
+package node
+
+import (
+	"strings"
+
+	"shoal/loop"
+	"shoal/server/channel"
+	"shoal/server/node/route"
+	"shoal/server/node/track"
+	"shoal/server/node/wire"
+)
+
+// Deliver implements [broker.Deliverer]: it encodes the publication once per wire
+// form in use and posts it to the loops with members.
+func (n *Node) Deliver(name string, pub *channel.Publication) error {
+	err := n.deliver(name, "", pub)
+	for _, pattern := range n.dir.Patterns() {
+		if !n.cfg.Session.Rules.Match(pattern, name) {
+			continue
+		}
+		if also := n.deliver(pattern, name, pub); err == nil {
+			err = also
+		}
+	}
+	return err
+}
+
+// deliver sends a publication to the members of the channel name. of is the channel
+// it was published to, when name is a wildcard that fits; else empty.
+func (n *Node) deliver(name, of string, pub *channel.Publication) error {
+	a := n.dir.Lookup(bytesOf(name))
+	if a.Loops == 0 {
+		return nil
+	}
+	if e := n.room(a.Loops); e != nil {
+		return e
+	}
+	e := n.encoders.get()
+	forms := e.Publication(n.cfg.Forms, n.cfg.Bytes, wire.Want{Forms: a.Forms, Deltas: a.Deltas}, name, of, pub)
+	n.encoders.put(e)
+	f := parcel{name: name, forms: &forms}
+	if of == "" && pub.Offset > 0 {
+		f.place = track.Place{Offset: pub.Offset, Epoch: track.Epoch(n.seed, pub.Epoch)}
+	}
+	if pub.Exclude != "" {
+		f.exclude, _ = n.ids.parse(pub.Exclude)
+	}
+	if len(pub.Tags) > 0 && n.filtered.Load() > 0 {
+		f.tags = pub.Tags
+	}
+	return n.send(&a, &f)
+}
+
+// DeliverSignals implements [broker.Deliverer]: joins and leaves go to the members that
+// want them, in one message.
+func (n *Node) DeliverSignals(name string, signals []channel.Signal) error {
+	a := n.dir.Lookup(bytesOf(name))
+	if a.Loops == 0 {
+		return nil
+	}
+	if e := n.room(a.Loops); e != nil {
+		return e
+	}
+	e := n.encoders.get()
+	forms := e.Signals(n.cfg.Forms, n.cfg.Bytes, wire.Want{Forms: a.Forms}, name, signals)
+	n.encoders.put(e)
+	return n.send(&a, &parcel{name: name, forms: &forms, signal: true})
+}
+
+// room refuses what would be too much on the way, before anything is made: all loops
+// get it, or none.
+func (n *Node) room(loops uint64) error {
+	if n.inflight.Load() > n.cfg.InflightBytesMax {
+		n.stats.Dropped[channel.DropNodeBacklog].Add(1)
+		return channel.ErrTooManyRequests.Err()
+	}
+	for i := range n.shards {
+		if loops&(1<<i) != 0 && n.shards[i].l.Crowded() {
+			n.stats.Dropped[channel.DropMailboxFull].Add(1)
+			return channel.ErrTooManyRequests.Err()
+		}
+	}
+	return nil
+}
+
+// parcel is a push on its way, before it is split between the loops.
+type parcel struct {
+	name    string
+	forms   *wire.Encoded
+	place   track.Place
+	exclude loop.ConnID
+	tags    map[string]string
+	signal  bool
+}
+
+// send posts the parcel to every loop of the audience and gives up its bytes.
+func (n *Node) send(a *route.Audience, p *parcel) error {
+	taken := false
+	for i := range n.shards {
+		if a.Loops&(1<<i) != 0 && n.post(i, p) {
+			taken = true
+		}
+	}
+	p.forms.Release()
+	if !taken {
+		return channel.ErrTooManyRequests.Err()
+	}
+	return nil
+}
+
+func (n *Node) post(i int, p *parcel) bool {
+	f := n.fanouts.get()
+	f.node = n
+	f.name = append(f.name[:0], p.name...)
+	f.bar, f.place, f.exclude, f.signal = p.forms.Barred, p.place, p.exclude, p.signal
+	f.size = fanoutBytes
+	if p.tags != nil {
+		f.tags = make(map[string]string, len(p.tags))
+		for k, v := range p.tags {
+			f.tags[strings.Clone(k)] = strings.Clone(v)
+			f.size += int64(len(k) + len(v))
+		}
+	}
+	for v := range p.forms.Bytes {
+		for form, b := range p.forms.Bytes[v] {
+			if b != nil {
+				b.Retain()
+				f.forms[v][form] = b
+				f.size += int64(b.Len())
+			}
+		}
+	}
+	n.inflight.Add(f.size)
+	if err := n.shards[i].l.Post(f); err != nil {
+		n.stats.Dropped[channel.DropMailboxFull].Add(1)
+		f.done()
+		return false
+	}
+	return true
+}

@@ -1,0 +1,325 @@
+package node
+
+import (
+	"time"
+
+	"shoal/loop/wheel"
+	"shoal/pool/shared"
+	"shoal/server/channel"
+	"shoal/server/hub"
+	"shoal/server/node/track"
+	"shoal/server/node/wire"
+	"shoal/server/session"
+)
+
+// What the node keeps in hub.Membership.Flags.
+const (
+	flagServerSide    = 1 << iota // the server made it: when it cannot go on the session ends
+	flagPositioned                // it follows the stream without a gap
+	flagRecoverable               // and says so
+	flagSignals                   // it gets joins and leaves
+	flagPresent                   // it is counted as present
+	flagTells                     // its own join and leave are told
+	flagDelta                     // it reads differences
+	flagBased                     // and has a publication that they build on
+	flagBehind                    // publications up to extra.floor are not for it
+	flagWaiting                   // publications are kept until its result has been sent
+	flagFiltered                  // extra.filter says which publications it wants
+	flagServerRefresh             // the backend renews it when it ends
+)
+
+// flagsSpecial are those for which a publication is not simply sent on.
+const flagsSpecial = flagDelta | flagBehind | flagWaiting | flagFiltered
+
+// extra is what few memberships need.
+type extra struct {
+	floor    track.Place // of flagBehind
+	expireAt int64       // Unix seconds at which the grant ends; 0 never
+	links    wheel.Links // in Shard.expiries
+	sub      hub.Sub
+	info     uint32 // interned: chan_info
+	filter   uint32 // interned: program of flagFiltered
+}
+
+// Links implements [wheel.Store] for expiries.
+func (s *Shard) Links(slot uint32) *wheel.Links { return &s.extras.At(slot).links }
+
+// extraOf is the membership's extra, made if it has none. Index 0 is none, so the
+// number kept is one more.
+func (s *Shard) extraOf(sub hub.Sub) *extra {
+	m := s.hub.At(sub)
+	if m.Extra == 0 {
+		i, x := s.extras.Alloc()
+		if i == 0 { // never given back: 0 stands for none
+			i, x = s.extras.Alloc()
+		}
+		x.sub, m.Extra = sub, i
+	}
+	return s.extras.At(m.Extra)
+}
+
+// dropExtra gives the membership's extra back once nothing needs it.
+func (s *Shard) dropExtra(sub hub.Sub) {
+	m := s.hub.At(sub)
+	if m.Extra == 0 {
+		return
+	}
+	x := s.extras.At(m.Extra)
+	s.expiries.Cancel(m.Extra)
+	if x.info != 0 {
+		s.infos.Release(x.info)
+	}
+	if x.filter != 0 {
+		s.filters.Release(x.filter)
+		s.node.filtered.Add(-1)
+	}
+	s.extras.Free(m.Extra)
+	m.Extra = 0
+}
+
+// tidy drops the extra if all that it was for has passed.
+func (s *Shard) tidy(sub hub.Sub) {
+	m := s.hub.At(sub)
+	if m.Extra == 0 || m.Flags&flagBehind != 0 {
+		return
+	}
+	if x := s.extras.At(m.Extra); x.info == 0 && x.filter == 0 && x.expireAt == 0 {
+		s.dropExtra(sub)
+	}
+}
+
+// join makes the session a member; sub is 0 when it is one already, or the broker did
+// not let it.
+func (s *Shard) join(slot uint32, ses *session.Session, name string, flags uint16) (sub hub.Sub, e *channel.Error) {
+	list, form := hub.List(ses.Subs), s.formOf(ses)
+	sub, first := s.hub.Subscribe(slot, &list, bytesOf(name), form)
+	if sub == 0 {
+		return 0, channel.ErrAlreadySubscribed.Err()
+	}
+	if first || flags&flagDelta != 0 {
+		if err := s.node.dir.Join(bytesOf(name), s.l.Index(), form, flags&flagDelta != 0); err != nil {
+			s.hub.Leave(&list, sub)
+			ses.Subs = uint32(list)
+			return 0, s.node.failure("subscribe failed", err)
+		}
+	}
+	ses.Subs = uint32(list)
+	s.hub.At(sub).Flags = flags
+	s.node.stats.Subscriptions.Add(1)
+	if flags&flagPresent != 0 {
+		s.node.presence.join(bytesOf(name), bytesOf(s.user(ses)))
+	}
+	return sub, nil
+}
+
+// leave ends a membership.
+func (s *Shard) leave(slot uint32, ses *session.Session, sub hub.Sub) {
+	m, name := s.hub.At(sub), s.hub.Name(sub)
+	w, waiting := s.waits[sub]
+	if waiting {
+		delete(s.waits, sub)
+		s.unhold(w)
+	}
+	if m.Flags&flagPositioned != 0 && !waiting {
+		s.tracks.Leave(s.hub.ChannelOf(sub))
+	}
+	if m.Flags&flagPresent != 0 {
+		s.node.presence.leave(name, bytesOf(s.user(ses)))
+	}
+	if m.Flags&flagTells != 0 && m.Flags&flagWaiting == 0 {
+		s.signal(slot, ses, sub, true)
+	}
+	s.dropExtra(sub)
+	if s.hub.Alone(sub) {
+		if _, err := s.node.dir.Leave(name, s.l.Index()); err != nil {
+			s.node.cfg.Logger.Error("unsubscribe failed", "error", err)
+		}
+	}
+	list := hub.List(ses.Subs)
+	s.hub.Leave(&list, sub)
+	ses.Subs = uint32(list)
+	s.node.stats.Subscriptions.Add(-1)
+}
+
+// leaveAll ends all memberships of a session.
+func (s *Shard) leaveAll(slot uint32, ses *session.Session) {
+	for ses.Subs != 0 {
+		s.leave(slot, ses, s.hub.First(hub.List(ses.Subs)))
+	}
+}
+
+// clientInfo is what others are told of a member. It lives as long as the session's
+// identity and the membership; the client id until the next call.
+func (s *Shard) clientInfo(slot uint32, ses *session.Session, sub hub.Sub) channel.ClientInfo {
+	info := channel.ClientInfo{User: s.user(ses), Client: s.clientID(slot), ConnInfo: s.info(ses)}
+	if sub != 0 {
+		if x := s.hub.At(sub).Extra; x != 0 && s.extras.At(x).info != 0 {
+			info.ChanInfo = s.infos.Bytes(s.extras.At(x).info)
+		}
+	}
+	return info
+}
+
+// wait is what came for a membership whose result has not been sent yet.
+type wait struct {
+	kept    []kept
+	bytes   int
+	over    bool                 // more came than is kept
+	place   track.Place          // what its result says
+	removed *channel.Unsubscribe // the server has ended it meanwhile; nil: not
+}
+
+// kept is one publication of a wait; the shard holds its bytes.
+type kept struct {
+	ref   shared.Ref
+	place track.Place
+}
+
+// waitBytesMax bounds what is kept for one membership.
+const waitBytesMax = 1 << 20
+
+// keep keeps a publication for a membership that waits.
+func (s *Shard) keep(m *hub.Member, h *held) {
+	w := s.waits[m.Sub]
+	form, v := m.Form, wire.Plain
+	if m.Flags&flagDelta != 0 && h.refs[wire.Full][form] != 0 {
+		v = wire.Full
+	}
+	b := h.f.forms[v][form]
+	if w == nil || b == nil || h.spared && h.slot == m.Slot || m.Flags&flagFiltered != 0 && !s.fits(m, h) {
+		if w != nil && h.f.place.Offset != 0 {
+			w.kept = append(w.kept, kept{place: h.f.place}) // its place counts
+		}
+		return
+	}
+	if w.bytes += b.Len(); w.bytes > waitBytesMax {
+		w.over = true
+		return
+	}
+	b.Retain()
+	w.kept = append(w.kept, kept{ref: s.l.Hold(b), place: h.f.place})
+}
+
+func (s *Shard) unhold(w *wait) {
+	for _, k := range w.kept {
+		if k.ref != 0 {
+			s.l.Unhold(k.ref)
+		}
+	}
+	w.kept = nil
+}
+
+// enter puts a positioned membership that has read the stream up to p into tracks.
+func (s *Shard) enter(sub hub.Sub, p track.Place) {
+	if s.tracks.Join(s.hub.ChannelOf(sub), p) {
+		s.extraOf(sub).floor = p
+		s.hub.At(sub).Flags |= flagBehind
+	}
+}
+
+// caughtUp notes that a member is where its channel is.
+func (s *Shard) caughtUp(m *hub.Member, x *extra) {
+	m.Flags &^= flagBehind
+	x.floor = track.Place{}
+	s.hub.At(m.Sub).Flags &^= flagBehind
+	s.tidy(m.Sub)
+}
+
+// settled ends the waiting of a membership whose result has been queued: what was kept
+// follows it, and others are told of it.
+func (s *Shard) settled(slot uint32, ses *session.Session, sub hub.Sub) {
+	m := s.hub.At(sub)
+	if w := s.waits[sub]; w != nil {
+		s.flush(slot)
+		delete(s.waits, sub)
+		m.Flags &^= flagWaiting
+		ok := s.sendKept(slot, sub, w)
+		s.unhold(w)
+		if !ok {
+			m.Flags &^= flagPositioned // it was not entered in tracks
+			s.node.stats.Insufficient.Add(1)
+			s.expelLater(sub, channel.UnsubscribeInsufficientState, channel.DisconnectInsufficientState)
+			return
+		}
+		if w.removed != nil {
+			s.queue = append(s.queue, session.Input{Kind: session.KindRemoved, Channel: string(s.hub.Name(sub)), Unsubscribe: w.removed})
+		}
+	}
+	if m.Flags&flagTells != 0 {
+		s.signal(slot, ses, sub, false)
+	}
+}
+
+// sendKept sends what was kept in order and enters the membership in tracks; false
+// when there is a gap.
+func (s *Shard) sendKept(slot uint32, sub hub.Sub, w *wait) bool {
+	if w.over {
+		return false
+	}
+	positioned, at := s.hub.At(sub).Flags&flagPositioned != 0, w.place
+	for _, k := range w.kept {
+		if positioned && k.place.Offset != 0 {
+			switch {
+			case k.place.Epoch == at.Epoch && k.place.Offset <= at.Offset:
+				continue
+			case k.place.Epoch != at.Epoch || k.place.Offset != at.Offset+1:
+				return false
+			}
+			at = k.place
+		}
+		if k.ref != 0 {
+			s.l.Send(slot, k.ref)
+		}
+	}
+	if positioned {
+		s.enter(sub, at)
+	}
+	return true
+}
+
+// lost ends a membership that missed a publication: the client subscribes again and
+// recovers, or comes back if the server made the membership.
+func (s *Shard) lost(slot uint32, sub hub.Sub) {
+	s.node.stats.Insufficient.Add(1)
+	s.expel(slot, sub, channel.UnsubscribeInsufficientState, channel.DisconnectInsufficientState)
+}
+
+// expel ends a membership with the code, or the session when the server made it.
+func (s *Shard) expel(slot uint32, sub hub.Sub, u channel.UnsubscribeCode, d channel.DisconnectCode) {
+	if s.hub.At(sub).Flags&flagServerSide != 0 {
+		s.disconnect(slot, d.Disconnect())
+		return
+	}
+	s.run(slot, session.Input{Kind: session.KindRemoved, Channel: string(s.hub.Name(sub)), Unsubscribe: u.Unsubscribe()})
+}
+
+// expelLater is expel for a membership of the session being stepped.
+func (s *Shard) expelLater(sub hub.Sub, u channel.UnsubscribeCode, d channel.DisconnectCode) {
+	in := session.Input{Kind: session.KindRemoved, Channel: string(s.hub.Name(sub)), Unsubscribe: u.Unsubscribe()}
+	if s.hub.At(sub).Flags&flagServerSide != 0 {
+		in = session.Input{Kind: session.KindDisconnect, Disconnect: d.Disconnect()}
+	}
+	s.queue = append(s.queue, in)
+}
+
+// expires sets when the grant of a membership ends; 0 never.
+func (s *Shard) expires(sub hub.Sub, at int64) {
+	if at == 0 && s.hub.At(sub).Extra == 0 {
+		return
+	}
+	x := s.extraOf(sub)
+	if x.expireAt = at; at == 0 {
+		s.expiries.Cancel(s.hub.At(sub).Extra)
+		s.tidy(sub)
+		return
+	}
+	wait := time.Duration(at-s.l.Clock().Unix()) * time.Second
+	if s.hub.At(sub).Flags&flagServerRefresh == 0 {
+		wait += s.node.cfg.ExpiredSubWait
+	}
+	seconds := min(max(int64(wait/time.Second), 1), expirySecondsMax)
+	s.expiries.Set(s.hub.At(sub).Extra, s.expiries.Now()+wheel.Tick(seconds))
+}
+
+// expirySecondsMax is a year: what lasts longer is looked at again then.
+const expirySecondsMax = 365 * 24 * 3600

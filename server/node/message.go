@@ -1,0 +1,160 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"runtime"
+
+	"shoal/codec/msgpack"
+	"shoal/codec/proto"
+	"shoal/codec/ws"
+	"shoal/loop"
+	"shoal/pool/worker"
+	"shoal/server/channel"
+	"shoal/server/session"
+)
+
+// Message handles the commands of one message in order; their replies leave in one
+// frame. busy says that the session waits for an outcome: no further message may come
+// before Wire.Resume asks for it.
+func (s *Shard) Message(slot uint32, _ ws.Op, payload []byte) (busy bool) {
+	s.out = s.out[:0] // should a message have panicked, its replies are nobody else's
+	ses := s.sessions.At(slot)
+	limits := s.node.cfg.Commands
+	if s.encodingOf(ses) == proto.MessagePack {
+		var err error
+		if s.inbound, err = msgpack.AppendCommands(s.inbound[:0], payload, limits); err != nil {
+			s.inbound = s.inbound[:0] // which is malformed too
+		}
+		payload = s.inbound
+		limits.MessageBytesMax *= 2 // checked; as Protobuf it may be longer
+	}
+	s.decoder.Reset(payload, s.payloadOf(ses), limits)
+	busy = s.commands(slot, ses)
+	s.flush(slot)
+	return busy
+}
+
+// commands steps what the decoder holds. The rest of a session that must wait is kept.
+func (s *Shard) commands(slot uint32, ses *session.Session) (busy bool) {
+	for {
+		ok, err := s.decoder.Next(&s.command)
+		if err != nil {
+			s.node.stats.Malformed.Add(1)
+			s.step(slot, session.Input{Kind: session.KindMalformed})
+			return false
+		}
+		if !ok {
+			return false
+		}
+		s.node.stats.Commands[s.command.Method()&15].Add(1)
+		s.step(slot, session.Input{Kind: session.KindCommand, Command: &s.command})
+		if st := ses.State(); st == session.StateClosing || st == session.StateUnusable || !s.isOpen(ses) {
+			return false
+		}
+		if ses.Busy() {
+			if rest := s.decoder.Rest(); len(rest) > 0 {
+				s.rests[slot] = bytes.Clone(rest)
+			}
+			return true
+		}
+	}
+}
+
+// outcome lets tell queue what a session waited for, and goes on with it.
+func (s *Shard) outcome(slot uint32, tell func(ses *session.Session)) {
+	s.out, s.queue = s.out[:0], s.queue[:0]
+	ses := s.sessions.At(slot)
+	tell(ses)
+	s.settle(slot)
+	if rest, waits := s.rests[slot]; waits && s.isOpen(ses) && !ses.Busy() {
+		delete(s.rests, slot)
+		if st := ses.State(); st != session.StateClosing && st != session.StateUnusable {
+			s.decoder.Reset(rest, s.payloadOf(ses), s.node.cfg.Commands)
+			s.commands(slot, ses)
+		}
+	}
+	s.flush(slot)
+	if s.isOpen(ses) && !ses.Busy() {
+		s.wire.Resume(slot)
+	}
+}
+
+// flush sends the replies gathered so far as one message.
+func (s *Shard) flush(slot uint32) {
+	if len(s.out) == 0 {
+		return
+	}
+	ses := s.sessions.At(slot)
+	switch s.encodingOf(ses) {
+	case proto.JSON:
+		s.wire.Frame(slot, ws.Text, s.out)
+	case proto.Protobuf:
+		s.wire.Frame(slot, ws.Binary, s.out)
+	case proto.MessagePack:
+		var err error
+		if s.outbound, err = msgpack.AppendReplies(s.outbound[:0], s.out); err == nil {
+			s.wire.Frame(slot, ws.Binary, s.outbound)
+		}
+	}
+	if cap(s.out) > outBytesKept {
+		s.out = nil
+	}
+	if cap(s.outbound) > outBytesKept {
+		s.outbound = nil
+	}
+	if cap(s.inbound) > outBytesKept {
+		s.inbound = nil
+	}
+	s.out = s.out[:0]
+}
+
+// errand is a question that may have to wait: ask runs on a worker, then tell on the
+// loop, unless the conn is gone by then.
+type errand struct {
+	shard *Shard
+	id    loop.ConnID
+	ask   func(ctx context.Context)
+	tell  func(slot uint32, ses *session.Session)
+}
+
+// later sends an errand for the session of slot. What ask and tell use of a command
+// must be copied. It returns error 111 when too many are under way; then neither runs.
+func (s *Shard) later(slot uint32, ask func(ctx context.Context), tell func(slot uint32, ses *session.Session)) *channel.Error {
+	e := &errand{shard: s, id: s.l.ID(slot), ask: ask, tell: tell}
+	switch err := s.node.cfg.Workers.Submit(context.Background(), e); {
+	case err == nil:
+		return nil
+	case errors.Is(err, worker.ErrQueueFull):
+		return channel.ErrTooManyRequests.Err()
+	default:
+		return channel.ErrInternal.Err()
+	}
+}
+
+// Run implements [worker.Job]. The answer is told whatever became of the question: the
+// session waits for it.
+func (e *errand) Run(ctx context.Context) {
+	defer func() {
+		for errors.Is(e.shard.l.Post(e), loop.ErrMailboxFull) {
+			runtime.Gosched() // the loop is at work on what fills it
+		}
+	}()
+	e.ask(ctx)
+}
+
+// Conn is the conn that a panic of the message ends.
+func (e *errand) Conn() loop.ConnID { return e.id }
+
+// Deliver implements [loop.Message].
+func (e *errand) Deliver(*loop.Loop) {
+	s := e.shard
+	slot, ok := s.l.Lookup(e.id)
+	if !ok {
+		return
+	}
+	if ses := s.sessions.Peek(slot); ses != nil && s.isOpen(ses) {
+		s.outcome(slot, func(ses *session.Session) { e.tell(slot, ses) })
+	}
+}

@@ -1,0 +1,247 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"shoal/server/broker"
+	"shoal/server/hub"
+)
+
+// counting is a broker that notes what the node is subscribed to.
+type counting struct {
+	broker.Broker
+	mu   sync.Mutex
+	subs map[string]int
+	fail error
+}
+
+func (b *counting) Subscribe(name string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail == nil {
+		b.subs[strings.Clone(name)]++
+	}
+	return b.fail
+}
+
+func (b *counting) Unsubscribe(name string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.subs[name]--
+	if b.subs[name] == 0 {
+		delete(b.subs, name)
+	}
+	return b.fail
+}
+
+func (b *counting) Run(context.Context, broker.Deliverer) error { return nil }
+
+func TestDirectoryAgainstAModel(t *testing.T) {
+	b := &counting{subs: map[string]int{}}
+	d := New(b, nil)
+	model := map[string]Audience{}
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for step := range 20_000 {
+		name := fmt.Sprintf("channel-%d", rnd.IntN(300))
+		at, form, delta := rnd.IntN(LoopsMax), hub.Form(rnd.IntN(hub.FormsMax)), rnd.IntN(4) == 0
+		a := model[name]
+		if rnd.IntN(2) == 0 {
+			if err := d.Join([]byte(name), at, form, delta); err != nil {
+				t.Fatal(err)
+			}
+			a.Loops |= 1 << at
+			a.Forms |= 1 << form
+			if delta {
+				a.Deltas |= 1 << form
+			}
+		} else {
+			vacated, err := d.Leave([]byte(name), at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Loops &^= 1 << at
+			if last := a.Loops == 0 && model[name].Loops != 0; vacated != last {
+				t.Fatalf("step %d: vacated %t, want %t", step, vacated, last)
+			}
+			if a.Loops == 0 {
+				a = Audience{}
+			}
+		}
+		if model[name] = a; a.Loops == 0 {
+			delete(model, name)
+		}
+		if got := d.Lookup([]byte(name)); got != a {
+			t.Fatalf("step %d: %s has audience %v, want %v", step, name, got, a)
+		}
+	}
+	if d.Channels() != len(model) || len(b.subs) != len(model) {
+		t.Errorf("%d channels, %d at the broker, want %d", d.Channels(), len(b.subs), len(model))
+	}
+	for name, n := range b.subs {
+		if n != 1 {
+			t.Errorf("the broker heard %d subscriptions of %s", n, name)
+		}
+	}
+	if err := d.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name := range model {
+		for l := range LoopsMax {
+			if _, err := d.Leave([]byte(name), l); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if d.Channels() != 0 || len(b.subs) != 0 {
+		t.Errorf("left: %d channels, %v at the broker", d.Channels(), b.subs)
+	}
+}
+
+func TestDirectoryKeepsNothingTheBrokerRefused(t *testing.T) {
+	b := &counting{subs: map[string]int{}, fail: errors.New("no")}
+	d := New(b, nil)
+	if err := d.Join([]byte("a"), 0, 0, false); !errors.Is(err, b.fail) {
+		t.Errorf("got %v", err)
+	}
+	if a := d.Lookup([]byte("a")); a.Loops != 0 || d.Channels() != 0 {
+		t.Error("the channel is kept")
+	}
+	b.fail = nil
+	if err := d.Join([]byte("a"), 0, 0, false); err != nil {
+		t.Error(err)
+	}
+	b.fail = errors.New("no")
+	if _, err := d.Leave([]byte("a"), 0); err == nil || d.Channels() != 0 {
+		t.Errorf("a failed departure: %v, %d channels", err, d.Channels())
+	}
+}
+
+func TestDirectoryFromManyGoroutines(t *testing.T) {
+	b := &counting{subs: map[string]int{}}
+	d := New(b, nil)
+	var wg sync.WaitGroup
+	for l := range 8 {
+		wg.Go(func() {
+			for i := range 2000 {
+				name := fmt.Appendf(nil, "c%d", i%20)
+				if err := d.Join(name, l, hub.Form(i%4), false); err != nil {
+					t.Error(err)
+				}
+				if a := d.Lookup(name); a.Loops&(1<<l) == 0 || a.Forms>>(i%4)&1 == 0 {
+					t.Error("a loop that joined is not found")
+				}
+				if _, err := d.Leave(name, l); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if d.Channels() != 0 || len(b.subs) != 0 {
+		t.Errorf("left: %d channels, %v at the broker", d.Channels(), b.subs)
+	}
+}
+
+func TestDirectoryLookupDoesNotAllocate(t *testing.T) {
+	d := New(&counting{subs: map[string]int{}}, nil)
+	name := []byte("news")
+	if err := d.Join(name, 1, 0, false); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(100, func() { d.Lookup(name) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestDirectoryGivesMemoryBack(t *testing.T) {
+	d := New(&counting{subs: map[string]int{}}, nil)
+	held := func() (n int) {
+		for i := range d.shards {
+			n += d.shards[i].names.HeldBytes() + cap(d.shards[i].audiences)*16
+		}
+		return n
+	}
+	name := func(i int) []byte { return fmt.Appendf(nil, "a channel of its own %d", i) }
+	const n, stay = 50_000, 10
+	for i := range n {
+		if err := d.Join(name(i), 0, 0, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full := held()
+	for i := range n - stay {
+		if _, err := d.Leave(name(n-1-i), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Trim()
+	if got := held(); got > full/20 {
+		t.Errorf("%d channels hold %d bytes, %d held %d", stay, got, n, full)
+	}
+	for i := range n {
+		if a := d.Lookup(name(i)); (a.Loops != 0) != (i < stay) {
+			t.Fatalf("channel %d: loops %b", i, a.Loops)
+		}
+	}
+	err := d.Join(name(n), 1, hub.Form(0), false)
+	if a := d.Lookup(name(n)); err != nil || a.Loops != 2 {
+		t.Errorf("joining after a trim: %v, loops %b", err, a.Loops)
+	}
+	if err := d.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDirectoryListsTheWildcardsThatHaveMembers(t *testing.T) {
+	d := New(&counting{subs: map[string]int{}}, func(name string) bool { return strings.HasSuffix(name, ":*") })
+	join := func(name string, loop int) {
+		if err := d.Join([]byte(name), loop, 0, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	join("news:*", 0)
+	join("news:*", 1)
+	join("art:*", 0)
+	join("a*b", 0)
+	join("news:x", 0)
+	if got, want := d.Patterns(), []string{"art:*", "news:*"}; !slices.Equal(got, want) {
+		t.Fatalf("patterns %v, want %v", got, want)
+	}
+	before := d.Patterns()
+	for _, loop := range []int{0, 1} {
+		if _, err := d.Leave([]byte("news:*"), loop); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := d.Patterns(); !slices.Equal(got, []string{"art:*"}) || len(before) != 2 {
+		t.Fatalf("patterns %v; those read before are now %v", got, before)
+	}
+	var wg sync.WaitGroup
+	for l := range 4 {
+		wg.Go(func() {
+			for i := range 500 {
+				name := fmt.Appendf(nil, "n%d:*", (i+l)%50)
+				if err := d.Join(name, l, 0, false); err != nil {
+					t.Error(err)
+				}
+				if !slices.Contains(d.Patterns(), string(name)) {
+					t.Error("a wildcard with a member is not listed")
+				}
+				if _, err := d.Leave(name, l); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := d.Patterns(); !slices.Equal(got, []string{"art:*"}) {
+		t.Fatalf("left: %v", got)
+	}
+}

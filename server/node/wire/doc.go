@@ -1,0 +1,3 @@
+// Package wire encodes what is pushed to many: a publication, or joins and leaves,
+// once per wire form in which somebody reads it.
+package wire
