@@ -46,6 +46,7 @@ func (p *Program) tend(ctx context.Context) error {
 		}
 		p.broker.Expire(expireBudget)
 		p.node.TellSignals()
+		p.node.TellStates(p.opts.Clock())
 		if every > 0 && n%every == 0 {
 			if err := p.node.CheckPositions(ctx); err != nil && ctx.Err() == nil {
 				p.opts.Logger.Warn("positions were not compared with the broker", "error", err)

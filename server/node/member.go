@@ -97,10 +97,14 @@ func (s *Shard) join(slot uint32, ses *session.Session, name string, flags uint1
 		return 0, channel.ErrAlreadySubscribed.Err()
 	}
 	if first || flags&flagDelta != 0 {
-		if err := s.node.dir.Join(bytesOf(name), s.l.Index(), form, flags&flagDelta != 0); err != nil {
+		occupied, err := s.node.dir.Join(bytesOf(name), s.l.Index(), form, flags&flagDelta != 0)
+		if err != nil {
 			s.hub.Leave(&list, sub)
 			ses.Subs = uint32(list)
 			return 0, s.node.failure("subscribe failed", err)
+		}
+		if occupied {
+			s.node.states.changed(name)
 		}
 	}
 	ses.Subs = uint32(list)
@@ -131,8 +135,12 @@ func (s *Shard) leave(slot uint32, ses *session.Session, sub hub.Sub) {
 	}
 	s.dropExtra(sub)
 	if s.hub.Alone(sub) {
-		if _, err := s.node.dir.Leave(name, s.l.Index()); err != nil {
+		vacated, err := s.node.dir.Leave(name, s.l.Index())
+		if err != nil {
 			s.node.cfg.Logger.Error("unsubscribe failed", "error", err)
+		}
+		if vacated {
+			s.node.states.changed(stringOf(name))
 		}
 	}
 	list := hub.List(ses.Subs)

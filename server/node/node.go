@@ -78,6 +78,7 @@ type Node struct {
 	ids      *clientIDs
 	seed     maphash.Seed // of epochs
 	presence presences
+	states   states
 	shards   []*Shard
 	inflight atomic.Int64
 	filtered atomic.Int64 // memberships with a tags filter
@@ -107,6 +108,7 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	n := &Node{cfg: cfg, broker: b, dir: route.New(b, cfg.Session.Rules.Wildcard), ids: ids, seed: maphash.MakeSeed(),
 		fanouts: newSpares[fanout](sparesMax), encoders: newSpares[wire.Encoder](encodersMax)}
 	n.presence.init()
+	n.states.init(n)
 	return n, nil
 }
 

@@ -21,6 +21,7 @@ type Stats struct {
 	Commands                 [16]atomic.Uint64 // by proto.Method
 	Malformed                atomic.Uint64     // messages that could not be decoded
 	MessagesDropped          atomic.Uint64     // of send commands
+	StatesFailed             atomic.Uint64     // tries to tell the backend of a channel's state
 	SignalsFailed            atomic.Uint64     // joins and leaves that were not told
 	Insufficient             atomic.Uint64     // memberships that missed a publication
 	Unsubscribed             atomic.Uint64     // memberships ended by the server

@@ -58,15 +58,15 @@ func (d *Directory) shard(channel []byte) *shard {
 // Join records that a loop has a member of the form, which reads differences or not.
 // The first of the node makes the broker send the channel here; the lock is held
 // meanwhile, so that the broker hears of joins and departures in the order in which
-// they happened.
-func (d *Directory) Join(channel []byte, loop int, form hub.Form, delta bool) error {
+// they happened. occupied tells that it was the first of the node.
+func (d *Directory) Join(channel []byte, loop int, form hub.Form, delta bool) (occupied bool, err error) {
 	s := d.shard(channel)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id, known := s.names.Lookup(channel)
 	if !known {
 		if err := d.broker.Subscribe(string(channel)); err != nil {
-			return fmt.Errorf("node: broker did not subscribe to %q: %w", channel, err)
+			return false, fmt.Errorf("node: broker did not subscribe to %q: %w", channel, err)
 		}
 		id = s.names.Acquire(channel)
 		for int(id) >= len(s.audiences) {
@@ -81,7 +81,7 @@ func (d *Directory) Join(channel []byte, loop int, form hub.Form, delta bool) er
 	if delta {
 		a.Deltas |= 1 << form
 	}
-	return nil
+	return !known, nil
 }
 
 // Leave records that a loop has no member any more. With the last loop the node

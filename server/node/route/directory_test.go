@@ -53,8 +53,12 @@ func TestDirectoryAgainstAModel(t *testing.T) {
 		at, form, delta := rnd.IntN(LoopsMax), hub.Form(rnd.IntN(hub.FormsMax)), rnd.IntN(4) == 0
 		a := model[name]
 		if rnd.IntN(2) == 0 {
-			if err := d.Join([]byte(name), at, form, delta); err != nil {
+			occupied, err := d.Join([]byte(name), at, form, delta)
+			if err != nil {
 				t.Fatal(err)
+			}
+			if occupied != (a.Loops == 0) {
+				t.Fatalf("step %d: occupied %t, want %t", step, occupied, a.Loops == 0)
 			}
 			a.Loops |= 1 << at
 			a.Forms |= 1 << form
@@ -107,14 +111,14 @@ func TestDirectoryAgainstAModel(t *testing.T) {
 func TestDirectoryKeepsNothingTheBrokerRefused(t *testing.T) {
 	b := &counting{subs: map[string]int{}, fail: errors.New("no")}
 	d := New(b, nil)
-	if err := d.Join([]byte("a"), 0, 0, false); !errors.Is(err, b.fail) {
+	if _, err := d.Join([]byte("a"), 0, 0, false); !errors.Is(err, b.fail) {
 		t.Errorf("got %v", err)
 	}
 	if a := d.Lookup([]byte("a")); a.Loops != 0 || d.Channels() != 0 {
 		t.Error("the channel is kept")
 	}
 	b.fail = nil
-	if err := d.Join([]byte("a"), 0, 0, false); err != nil {
+	if _, err := d.Join([]byte("a"), 0, 0, false); err != nil {
 		t.Error(err)
 	}
 	b.fail = errors.New("no")
@@ -131,7 +135,7 @@ func TestDirectoryFromManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for i := range 2000 {
 				name := fmt.Appendf(nil, "c%d", i%20)
-				if err := d.Join(name, l, hub.Form(i%4), false); err != nil {
+				if _, err := d.Join(name, l, hub.Form(i%4), false); err != nil {
 					t.Error(err)
 				}
 				if a := d.Lookup(name); a.Loops&(1<<l) == 0 || a.Forms>>(i%4)&1 == 0 {
@@ -152,7 +156,7 @@ func TestDirectoryFromManyGoroutines(t *testing.T) {
 func TestDirectoryLookupDoesNotAllocate(t *testing.T) {
 	d := New(&counting{subs: map[string]int{}}, nil)
 	name := []byte("news")
-	if err := d.Join(name, 1, 0, false); err != nil {
+	if _, err := d.Join(name, 1, 0, false); err != nil {
 		t.Fatal(err)
 	}
 	if n := testing.AllocsPerRun(100, func() { d.Lookup(name) }); n != 0 {
@@ -171,7 +175,7 @@ func TestDirectoryGivesMemoryBack(t *testing.T) {
 	name := func(i int) []byte { return fmt.Appendf(nil, "a channel of its own %d", i) }
 	const n, stay = 50_000, 10
 	for i := range n {
-		if err := d.Join(name(i), 0, 0, false); err != nil {
+		if _, err := d.Join(name(i), 0, 0, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -190,7 +194,7 @@ func TestDirectoryGivesMemoryBack(t *testing.T) {
 			t.Fatalf("channel %d: loops %b", i, a.Loops)
 		}
 	}
-	err := d.Join(name(n), 1, hub.Form(0), false)
+	_, err := d.Join(name(n), 1, hub.Form(0), false)
 	if a := d.Lookup(name(n)); err != nil || a.Loops != 2 {
 		t.Errorf("joining after a trim: %v, loops %b", err, a.Loops)
 	}
@@ -202,7 +206,7 @@ func TestDirectoryGivesMemoryBack(t *testing.T) {
 func TestDirectoryListsTheWildcardsThatHaveMembers(t *testing.T) {
 	d := New(&counting{subs: map[string]int{}}, func(name string) bool { return strings.HasSuffix(name, ":*") })
 	join := func(name string, loop int) {
-		if err := d.Join([]byte(name), loop, 0, false); err != nil {
+		if _, err := d.Join([]byte(name), loop, 0, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -228,7 +232,7 @@ func TestDirectoryListsTheWildcardsThatHaveMembers(t *testing.T) {
 		wg.Go(func() {
 			for i := range 500 {
 				name := fmt.Appendf(nil, "n%d:*", (i+l)%50)
-				if err := d.Join(name, l, 0, false); err != nil {
+				if _, err := d.Join(name, l, 0, false); err != nil {
 					t.Error(err)
 				}
 				if !slices.Contains(d.Patterns(), string(name)) {
