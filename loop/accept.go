@@ -39,28 +39,26 @@ func (l *Loop) accept(number, lfd int) {
 	}
 }
 
-// admit makes a conn of an accepted descriptor.
-func (l *Loop) admit(fd int, kind Kind) {
+// admit makes a conn of an accepted or attached descriptor; ok is false when it was closed instead.
+func (l *Loop) admit(fd int, kind Kind) (slot uint32, ok bool) {
 	slot, _, err := l.enter(fd, kind, stateOpen)
 	if err != nil {
 		l.counters.Refused++
-		return
+		return 0, false
 	}
 	l.counters.Accepted++
 	l.open++
 	l.callOpen(slot)
 	l.uncork()
+	return slot, true
 }
 
-var (
-	errConnsMax    = errors.New("loop: the limit of connections (ConnsMax) is reached")
-	errDescriptors = errors.New("loop: descriptor number beyond the index")
-)
+var errDescriptors = errors.New("loop: descriptor number beyond the index")
 
 // enter gives a descriptor a slot and has it watched. On error the descriptor is closed.
 func (l *Loop) enter(fd int, kind Kind, s state) (slot uint32, c *conn, err error) {
 	if n := l.group.conns.Add(1); l.cfg.ConnsMax > 0 && n > int64(l.cfg.ConnsMax) {
-		err = errConnsMax
+		err = ErrConnsMax
 	} else {
 		slot, c = l.conns.Alloc()
 		*c = conn{fd: int32(fd), kind: kind, state: s}

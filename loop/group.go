@@ -19,6 +19,7 @@ type Group struct {
 	cfg   Config
 	loops []*Loop
 	index index
+	turn  atomic.Uint32 // of Attach
 
 	conns    atomic.Int64  // conns with a descriptor, all loops
 	backlog  atomic.Int64  // bytes queued, all loops, give or take backlogGrain per loop

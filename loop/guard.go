@@ -15,6 +15,11 @@ func (l *Loop) callOpen(slot uint32) {
 	l.handler(slot).Open(slot)
 }
 
+func (l *Loop) callFirst(slot uint32, first func(l *Loop, slot uint32)) {
+	defer l.Caught(slot)
+	first(l, slot)
+}
+
 func (l *Loop) callData(slot uint32, p []byte) {
 	defer l.Caught(slot)
 	l.handler(slot).Data(slot, p)

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,7 +20,9 @@ import (
 	"shoal/codec/proto"
 	codecws "shoal/codec/ws"
 	"shoal/loop/poll"
+	"shoal/server/channel"
 	"shoal/server/config"
+	"shoal/server/node"
 )
 
 // The budget of one idle connection that is connected, authenticated and
@@ -35,13 +39,37 @@ type population struct {
 	name     string
 	users    bool // each has a user of its own, by token; otherwise all are anonymous
 	personal bool // each subscribes to a channel of its own; otherwise all to one
+	kept     bool // channels keep history and presence, and are recovered
+	recover  bool // each recovers all that the channel keeps
+}
+
+// keptChannels are the options of the namespace "kept".
+func keptChannels() channel.Options {
+	o := plainChannels()
+	o.Name = "kept"
+	o.HistorySize, o.HistoryTTL, o.ForceRecovery = 100, time.Hour, true
+	o.Presence, o.JoinLeave, o.JoinLeaveBatchSize = true, true, channel.JoinLeaveBatchSizeDefault
+	return o
+}
+
+// channel is what client i subscribes to.
+func (p population) channel(i int) string {
+	name := "news"
+	if p.personal {
+		name = fmt.Sprintf("personal-%07d", i)
+	}
+	if p.kept {
+		name = "kept:" + name
+	}
+	return name
 }
 
 // script is what every client sends, one read after the other.
 type script struct {
 	population
 	handshake []byte
-	commands  []byte // the same for all, when they are
+	commands  []byte   // the same for all, when they are
+	each      [][]byte // by client, if made beforehand
 }
 
 const scriptSteps = 2
@@ -57,13 +85,10 @@ func newScript(who population) *script {
 
 // made is the frame with the commands of client i.
 func (s *script) made(i int) []byte {
-	connect, subscribe := proto.ConnectRequest{Name: "budget"}, proto.SubscribeRequest{Channel: "news"}
+	connect, subscribe := proto.ConnectRequest{Name: "budget"}, proto.SubscribeRequest{Channel: s.channel(i), Recover: s.recover}
 	if s.users {
 		claims := jwt.MapClaims{"sub": fmt.Sprintf("user-%07d", i)}
 		connect.Token, _ = jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(budgetSecret))
-	}
-	if s.personal {
-		subscribe.Channel = fmt.Sprintf("personal-%07d", i)
 	}
 	commands, err := proto.AppendCommand(nil, proto.JSON, &proto.Command{Id: 1, Connect: &connect})
 	if err == nil {
@@ -77,6 +102,16 @@ func (s *script) made(i int) []byte {
 
 const budgetSecret = "budget"
 
+// prepare makes what n clients say beforehand.
+func (s *script) prepare(n int) {
+	if s.commands == nil {
+		s.each = make([][]byte, n)
+		for i := range s.each {
+			s.each[i] = s.made(i)
+		}
+	}
+}
+
 // step is what client i sends as its read number stage.
 func (s *script) step(i int, stage uint8) []byte {
 	switch {
@@ -84,6 +119,8 @@ func (s *script) step(i int, stage uint8) []byte {
 		return s.handshake
 	case s.commands != nil:
 		return s.commands
+	case s.each != nil:
+		return slices.Clone(s.each[i]) // the server unmasks in place
 	default:
 		return s.made(i)
 	}
@@ -100,6 +137,9 @@ type nullNet struct {
 	ended    []int              // descriptors we have shut down for writing
 	opened   chan struct{}      // closed when all have followed the script
 	then     func(poll.Handler) // called before opened, on the loop's goroutine; may be nil
+	first    func(*Program)     // called before the first client comes; may be nil
+	begin    chan struct{}      // closed when first has ended
+	took     time.Duration      // from the first client to the last one's script
 	wake     chan struct{}
 	again    bool
 	stopped  bool
@@ -112,11 +152,13 @@ const (
 )
 
 func newNullNet(s *script, n int) *nullNet {
-	return &nullNet{script: s, n: n, stage: make([]uint8, nullFirst+n), opened: make(chan struct{}), wake: make(chan struct{}, 1)}
+	return &nullNet{script: s, n: n, stage: make([]uint8, nullFirst+n), opened: make(chan struct{}), begin: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
 func (k *nullNet) Run(h poll.Handler) error {
 	h.Woken() // the listener joins
+	<-k.begin
+	start := time.Now()
 	for k.accepted < k.n {
 		h.Ready(nullListener, poll.Readable)
 	}
@@ -125,6 +167,7 @@ func (k *nullNet) Run(h poll.Handler) error {
 			h.Ready(fd, poll.Readable)
 		}
 	}
+	k.took = time.Since(start)
 	if k.then != nil {
 		k.then(h)
 	}
@@ -215,6 +258,7 @@ func (k nullSys) Close(int) error                   { return nil }
 func (k nullSys) Reserve() (int, error)             { return 4, nil }
 func (k nullSys) Peer(int) (netip.AddrPort, error)  { return netip.AddrPort{}, nil }
 func (k nullSys) Local(int) (netip.AddrPort, error) { return netip.AddrPort{}, nil }
+func (k nullSys) Adopt(int, poll.Options) error     { return nil }
 func (k nullSys) Yield()                            {}
 
 // synthetic runs a program on one loop of the null kernel until n clients are
@@ -233,6 +277,7 @@ func syntheticThen(t testing.TB, k *nullNet) (p *Program, _ *nullNet, stop func(
 		t.Fatal(err)
 	}
 	cfg.Channel.WithoutNamespace = plainChannels()
+	cfg.Channel.Namespaces = []channel.Options{keptChannels()}
 	opts := Options{Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "test",
 		NewPoller: func(int) (poll.Poller, poll.Sys, error) { return k, nullSys{k}, nil }}
 	if p, err = New(cfg, opts); err != nil {
@@ -241,6 +286,11 @@ func syntheticThen(t testing.TB, k *nullNet) (p *Program, _ *nullNet, stop func(
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
+	if k.first != nil {
+		p.broker.Start(p.node)
+		k.first(p)
+	}
+	close(k.begin)
 	<-k.opened
 	if s := p.node.Stats(); s.Connected.Load() != int64(k.n) || s.Subscriptions.Load() != int64(k.n) {
 		t.Fatalf("%d connected, %d subscribed of %d", s.Connected.Load(), s.Subscriptions.Load(), k.n)
@@ -268,12 +318,17 @@ func TestIdleConnectionsKeepTheBudget(t *testing.T) {
 		{name: "anonymous, one channel"},
 		{name: "a user each, one channel", users: true},
 		{name: "a user and a channel each", users: true, personal: true},
+		{name: "anonymous, one channel with history and presence", kept: true},
+		{name: "a user each, one channel with history and presence", users: true, kept: true},
+		{name: "a user and a channel with history and presence each", users: true, kept: true, personal: true},
 	} {
 		t.Run(who.name, func(t *testing.T) {
 			const n = 100_000
 			before := heapBytes()
 			p, k, stop := synthetic(t, n, who)
 			defer stop()
+			eventually(t, "the joins have been told", func() bool { return p.node.InflightBytes() == 0 })
+			p.trim()
 			goroutines := runtime.NumGoroutine()
 			perConn := float64(heapBytes()-before-uint64(len(k.stage))) / n
 			t.Logf("%.1f B of Go heap per connection, budget %d; %d goroutines", perConn, budgetHeapBytes, goroutines)
@@ -358,9 +413,21 @@ func BenchmarkBudget(b *testing.B) {
 // BenchmarkConnectAndSubscribe is the user-space share of accept, handshake,
 // connect and subscribe: the null kernel costs next to nothing.
 func BenchmarkConnectAndSubscribe(b *testing.B) {
+	for _, who := range []population{
+		{name: "anonymous"},
+		{name: "HS256", users: true},
+		{name: "HS256,kept", users: true, kept: true},
+	} {
+		b.Run(who.name, func(b *testing.B) { connectAndSubscribe(b, who) })
+	}
+}
+
+func connectAndSubscribe(b *testing.B, who population) {
 	const n = 100_000
 	var allocs, bytes uint64
 	var elapsed time.Duration
+	made := newScript(who)
+	made.prepare(n)
 	for b.Loop() {
 		b.StopTimer()
 		var from, to runtime.MemStats
@@ -368,7 +435,7 @@ func BenchmarkConnectAndSubscribe(b *testing.B) {
 		runtime.ReadMemStats(&from)
 		b.StartTimer()
 		start := time.Now()
-		_, _, stop := synthetic(b, n, population{})
+		_, _, stop := syntheticThen(b, newNullNet(made, n))
 		elapsed += time.Since(start)
 		b.StopTimer()
 		runtime.ReadMemStats(&to)
@@ -381,4 +448,43 @@ func BenchmarkConnectAndSubscribe(b *testing.B) {
 	b.ReportMetric(float64(elapsed.Nanoseconds())/conns, "ns/conn")
 	b.ReportMetric(float64(allocs)/conns, "allocs/conn")
 	b.ReportMetric(float64(bytes)/conns, "allocatedB/conn")
+}
+
+// BenchmarkRecovery is what it costs a server to have clients recover 100 publications
+// of 128 B each: the difference to clients that recover nothing.
+func BenchmarkRecovery(b *testing.B) {
+	const n, kept = 20_000, 100
+	for _, who := range []population{
+		{name: "nothing", kept: true},
+		{name: "100publications", kept: true, recover: true},
+	} {
+		b.Run(who.name, func(b *testing.B) {
+			var elapsed time.Duration
+			written := 0
+			for b.Loop() {
+				b.StopTimer()
+				k := newNullNet(newScript(who), n)
+				k.first = func(p *Program) {
+					data := []byte(`"` + strings.Repeat("x", 126) + `"`)
+					for range kept {
+						if _, e := p.node.Publish(context.Background(), who.channel(0), &channel.Publication{Data: data}, node.PublishOptions{}); e != nil {
+							b.Error(e)
+						}
+					}
+				}
+				b.StartTimer()
+				p, _, stop := syntheticThen(b, k)
+				elapsed += k.took
+				b.StopTimer()
+				if got := int(p.node.Stats().RecoveredPublications.Load()); who.recover != (got == n*kept) {
+					b.Fatalf("%d publications recovered", got)
+				}
+				written = k.written / n
+				stop()
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(elapsed.Nanoseconds())/float64(b.N*n), "ns/conn")
+			b.ReportMetric(float64(written), "writtenB/conn")
+		})
+	}
 }

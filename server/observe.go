@@ -7,6 +7,7 @@ import (
 	"shoal/codec/handshake"
 	"shoal/codec/ws"
 	"shoal/loop"
+	"shoal/server/api/hooks"
 	"shoal/server/auth"
 	"shoal/server/channel"
 	"shoal/server/metrics"
@@ -88,7 +89,7 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 		},
 		RecoveredPublications: s.RecoveredPublications.Load(), Insufficient: s.Insufficient.Load(),
 		Unsubscribed: s.Unsubscribed.Load(), SignalsFailed: s.SignalsFailed.Load(), MessagesDropped: s.MessagesDropped.Load(),
-		Workers: p.workerSnapshot(), History: p.historySnapshot(),
+		Hooks: p.hookSnapshots(), Workers: p.workerSnapshot(), History: p.historySnapshot(),
 	}
 	s.EachCommand(func(m string, n uint64) { out.Commands = append(out.Commands, metrics.Labeled{Label: m, Count: n}) })
 	s.EachError(func(code uint32, n uint64) { out.Errors = append(out.Errors, coded(code, n)) })
@@ -110,6 +111,24 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 	}
 	for code, n := range p.api.errors {
 		out.APIErrors = append(out.APIErrors, coded(code, n))
+	}
+	return out
+}
+
+func (p *Program) hookSnapshots() []metrics.HookSnapshot {
+	if p.hooks == nil {
+		return nil
+	}
+	var out []metrics.HookSnapshot
+	for _, s := range p.hooks.Stats(nil) {
+		h := metrics.HookSnapshot{
+			Name: s.Event.String() + "/" + s.Endpoint, Calls: s.Calls, Retries: s.Retries, Time: s.Duration, Pending: s.Pending,
+			Open: s.Breaker == hooks.Open,
+		}
+		for kind := hooks.KindNone + 1; int(kind) < hooks.KindCount; kind++ {
+			h.Errors = append(h.Errors, metrics.Labeled{Label: kind.String(), Count: s.Errors[kind]})
+		}
+		out = append(out, h)
 	}
 	return out
 }

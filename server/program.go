@@ -21,6 +21,7 @@ import (
 	"shoal/pool/buffer"
 	"shoal/pool/shared"
 	"shoal/pool/worker"
+	"shoal/server/api/hooks"
 	"shoal/server/api/rpc"
 	"shoal/server/backend"
 	"shoal/server/broker/memory"
@@ -41,6 +42,9 @@ type Options struct {
 
 	// NewPoller replaces the kernel in tests; see loop.Config. nil = the real one.
 	NewPoller func(i int) (poll.Poller, poll.Sys, error)
+
+	// Embed is for a program that has this one inside it; the zero value serves alone.
+	Embed Embed
 }
 
 // The rows of the handler table.
@@ -62,6 +66,7 @@ type Program struct {
 	buffers *buffer.Pool
 	codec   *deflate.Codec
 	workers *worker.Pool
+	hooks   *hooks.Hooks    // nil: no proxy is configured
 	backend backend.Backend // nil: there is none
 	rows    []*row
 	door    door.Stats
@@ -109,6 +114,7 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.useCallbacks(&nodeConfig)
 	if p.node, err = node.New(nodeConfig, p.broker); err != nil {
 		return nil, err
 	}
@@ -284,13 +290,18 @@ func (p *Program) Run(ctx context.Context) error {
 	if p.grpc != nil {
 		g.Go(func() error { return p.grpc.Serve(p.grpcListener) })
 	}
+	if p.hooks != nil {
+		for _, send := range p.hooks.Senders() {
+			g.Go(func() error { return send(ctx) })
+		}
+	}
 	g.Go(func() error {
 		<-ctx.Done()
 		return p.shutdown(func(ctx context.Context) error {
 			stopBroker()
 			select {
 			case <-brokerEnded:
-				return errors.Join(p.node.Drain(ctx), p.workers.Close(ctx))
+				return errors.Join(p.node.Drain(ctx), p.workers.Close(ctx), p.closeHooks(ctx))
 			case <-ctx.Done():
 				return ctx.Err()
 			}

@@ -35,8 +35,8 @@ func (s service) Unsubscribe(ctx context.Context, who api.Target, name string) *
 	if sessionless(who) {
 		return nil
 	}
-	_, err := s.p.node.Unsubscribe(ctx, target(who), name, *channel.UnsubscribeServer.Unsubscribe())
-	return s.failure("unsubscribe", err)
+	_, e := s.p.node.Unsubscribe(ctx, target(who), name, *channel.UnsubscribeServer.Unsubscribe())
+	return e
 }
 
 func (s service) Disconnect(ctx context.Context, who api.Target, d channel.Disconnect) *channel.Error {

@@ -69,7 +69,10 @@ func (p *Program) nodeConfig() (node.Config, error) {
 	if err != nil {
 		return node.Config{}, err
 	}
-	authority, err := authority(&p.cfg.Client, rules)
+	if err := p.openHooks(rules); err != nil {
+		return node.Config{}, err
+	}
+	authority, err := NewAuthority(&p.cfg, rules, func(section, warning string) { p.opts.Logger.Warn(warning, "section", section) })
 	if err != nil {
 		return node.Config{}, err
 	}
@@ -79,6 +82,7 @@ func (p *Program) nodeConfig() (node.Config, error) {
 		Random: p.opts.Random, Logger: p.opts.Logger, Bytes: p.bytes,
 		Commands: proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
 		Workers:  p.workers, Backend: p.backend,
+		Emulated:   p.emulatedHeaders(),
 		HistoryMax: p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
 		ExpiredSubWait: p.cfg.Client.ExpiredSubCloseDelay, ServerTime: p.cfg.Client.ConnectIncludeServerTime,
 		UserHeader: strings.ToLower(p.cfg.Client.UserIDHTTPHeader), HeadersKept: len(p.cfg.KeptHeaders()) > 0,
@@ -86,7 +90,10 @@ func (p *Program) nodeConfig() (node.Config, error) {
 	}, nil
 }
 
-func authority(c *config.Client, rules *channel.Rules) (*auth.Authority, error) {
+// NewAuthority makes the decisions about tokens and channels of a server with this
+// configuration; warn, which may be nil, is told what of it has no effect or is weak.
+func NewAuthority(cfg *config.Config, rules *channel.Rules, warn func(section, warning string)) (*auth.Authority, error) {
+	c := &cfg.Client
 	a := &auth.Authority{
 		Rules: rules, Insecure: c.Insecure,
 		AllowAnonymousWithoutToken:  c.AllowAnonymousConnect,
@@ -94,16 +101,29 @@ func authority(c *config.Client, rules *channel.Rules) (*auth.Authority, error) 
 		Personal:                    c.PersonalChannel.Enabled, PersonalNamespace: c.PersonalChannel.Namespace,
 	}
 	var err error
-	if a.ConnectTokens, err = auth.New(tokenConfig(&c.Token)); err != nil {
-		return nil, fmt.Errorf("client.token: %w", err)
+	if a.ConnectTokens, err = newVerifier("client.token", &c.Token, warn); err != nil {
+		return nil, err
 	}
 	a.SubscribeTokens = a.ConnectTokens
 	if c.SubscriptionToken.Enabled {
-		if a.SubscribeTokens, err = auth.New(tokenConfig(&c.SubscriptionToken.Token)); err != nil {
-			return nil, fmt.Errorf("client.subscription_token: %w", err)
+		a.SubscribeTokens, err = newVerifier("client.subscription_token", &c.SubscriptionToken.Token, warn)
+	}
+	return a, err
+}
+
+// newVerifier makes what checks the tokens of a section.
+func newVerifier(section string, c *config.Token, warn func(section, warning string)) (*auth.Verifier, error) {
+	cfg := tokenConfig(c)
+	v, err := auth.New(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", section, err)
+	}
+	if warn != nil {
+		for _, warning := range cfg.Warnings() {
+			warn(section, warning)
 		}
 	}
-	return a, nil
+	return v, nil
 }
 
 func tokenConfig(c *config.Token) auth.Config {
@@ -112,7 +132,7 @@ func tokenConfig(c *config.Token) auth.Config {
 		HMACPreviousSecretKeyValidUntil: c.HMACPreviousSecretKeyValidUntil,
 		Audience:                        c.Audience, AudienceRegex: c.AudienceRegex,
 		Fetch:        NewKeyFetcher(),
-		RSAPublicKey: c.RSAPublicKey, ECDSAPublicKey: c.ECDSAPublicKey,
+		RSAPublicKey: c.RSAPublicKey, ECDSAPublicKey: c.ECDSAPublicKey, Ed25519PublicKey: c.Ed25519PublicKey,
 		JWKSPublicEndpoint: c.JWKSPublicEndpoint, InsecureSkipJWKSEndpointSafetyCheck: c.InsecureSkipJWKSSafetyCheck,
 		Issuer: c.Issuer, IssuerRegex: c.IssuerRegex, UserIDClaim: c.UserIDClaim,
 	}

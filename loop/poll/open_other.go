@@ -4,6 +4,7 @@ package poll
 
 import (
 	"errors"
+	"net"
 	"runtime"
 )
 
@@ -11,3 +12,6 @@ import (
 func Open() (Poller, Sys, error) {
 	return nil, nil, errors.New("poll: linux only; this program was built for " + runtime.GOOS)
 }
+
+// Take fails like Open.
+func Take(net.Conn) (fd int, err error) { return -1, ErrNoSocket }

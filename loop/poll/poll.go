@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -64,6 +65,9 @@ type Poller interface {
 	Now() time.Time
 }
 
+// ErrNoSocket says that something is no connected TCP socket, or hides it.
+var ErrNoSocket = errors.New("poll: no connected TCP socket: hand over a *net.TCPConn, or what gives out its SyscallConn")
+
 // Options are TCP options that accepted sockets inherit from their listener. Zero fields leave the system's value.
 type Options struct {
 	KeepAliveIdle     time.Duration // whole seconds; 0 = no keepalive
@@ -77,8 +81,8 @@ type Options struct {
 }
 
 // Sys performs socket calls for one loop. No call blocks: every descriptor it makes is non-blocking and
-// close-on-exec. Descriptor numbers are unique among all loops of a group, as in one process. Listen may be called
-// from any goroutine; the rest belongs to the loop's goroutine.
+// close-on-exec. Descriptor numbers are unique among all loops of a group, as in one process. Listen and Adopt
+// may be called from any goroutine; the rest belongs to the loop's goroutine.
 type Sys interface {
 	// Listen binds a TCP listener to addr ("host:port", "" host = all addresses of both families, port 0 = any).
 	// TCP_NODELAY, SO_REUSEADDR and opts are set on it, for accepted sockets to inherit.
@@ -88,6 +92,9 @@ type Sys interface {
 	// Connect starts a connection from local (zero value = any) to remote; EINPROGRESS is no error here: the
 	// descriptor becomes writable when the outcome is known.
 	Connect(local, remote netip.AddrPort) (fd int, err error)
+	// Adopt makes a connected TCP socket that something else opened like an accepted one: non-blocking, close-on-exec,
+	// TCP_NODELAY and opts. ErrNoSocket when fd is none or no longer connected.
+	Adopt(fd int, opts Options) error
 	// ConnectErr is nil when fd is connected, ENOTCONN when it is not (not yet, or no longer) without a pending
 	// error, otherwise the pending error, which is thereby cleared.
 	ConnectErr(fd int) error

@@ -3,6 +3,7 @@ package poll
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -168,14 +169,20 @@ func (k *kernel) Listen(addr string, backlog int, opts Options) (int, netip.Addr
 }
 
 func listenOptions(o Options) []socket.Option[int] {
-	opts := []socket.Option[int]{{SetSockOpt: socket.SetReuseAddr, Opt: 1}, {SetSockOpt: socket.SetNoDelay, Opt: 1}}
+	opts := append(socketOptions(o), socket.Option[int]{SetSockOpt: socket.SetReuseAddr, Opt: 1})
+	if o.SharePort {
+		opts = append(opts, socket.Option[int]{SetSockOpt: socket.SetReuseport, Opt: 1})
+	}
+	return opts
+}
+
+// socketOptions are those of connections, which accepted ones inherit from their listener.
+func socketOptions(o Options) []socket.Option[int] {
+	opts := []socket.Option[int]{{SetSockOpt: socket.SetNoDelay, Opt: 1}}
 	add := func(set func(fd, v int) error, v int) {
 		if v > 0 {
 			opts = append(opts, socket.Option[int]{SetSockOpt: set, Opt: v})
 		}
-	}
-	if o.SharePort {
-		add(socket.SetReuseport, 1)
 	}
 	add(func(fd, idle int) error {
 		return socket.SetKeepAlive(fd, true, idle, seconds(o.KeepAliveInterval, 15), max(o.KeepAliveCount, 1))
@@ -191,6 +198,46 @@ func tcpOption(option int) func(fd, v int) error {
 	return func(fd, v int) error {
 		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, option, v))
 	}
+}
+
+func (k *kernel) Adopt(fd int, opts Options) error {
+	if p, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || p != unix.IPPROTO_TCP {
+		return ErrNoSocket // a file, a pipe, a Unix or a datagram socket
+	}
+	if _, err := k.Peer(fd); err != nil {
+		return fmt.Errorf("%w (%w)", ErrNoSocket, err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	unix.CloseOnExec(fd)
+	for _, o := range socketOptions(opts) {
+		if err := o.SetSockOpt(fd, o.Opt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Take duplicates the descriptor of a conn of package net: the copy is the caller's, and c may be closed without
+// harming the connection. Unlike its File it leaves the socket non-blocking.
+func Take(c net.Conn) (fd int, err error) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return -1, fmt.Errorf("%w (it is a %T)", ErrNoSocket, c)
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return -1, fmt.Errorf("%w (%w)", ErrNoSocket, err)
+	}
+	var dup error
+	if err = rc.Control(func(own uintptr) { fd, dup = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return -1, fmt.Errorf("%w (%w)", ErrNoSocket, err)
+	}
+	if dup != nil {
+		return -1, os.NewSyscallError("fcntl", dup)
+	}
+	return fd, nil
 }
 
 func seconds(d time.Duration, zero int) int {

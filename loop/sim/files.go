@@ -14,6 +14,9 @@ const firstFD = 3
 // dozen in a row.
 const busyMax = 1000
 
+// noLoop owns the descriptors that no loop has adopted yet.
+const noLoop = -1
+
 type fileKind uint8
 
 const (
@@ -26,9 +29,10 @@ const (
 // file is one descriptor.
 type file struct {
 	kind     fileKind
-	loop     int // whose it is
-	uses     int // how often the number was given out
-	quiet    int // reports since something last came of one
+	loop     int  // whose it is
+	uses     int  // how often the number was given out
+	quiet    int  // reports since something last came of one
+	foreign  bool // something else opened it; several loops may try to adopt it
 	link     *link
 	listener *listener
 }

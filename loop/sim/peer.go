@@ -54,6 +54,32 @@ func (w *World) Connect(to netip.AddrPort) *Peer {
 	return l.peer
 }
 
+// Foreign opens a connection that no loop accepted or dialled, as another part of the program would, and gives the
+// descriptor of its near end: for Group.Attach, or CloseForeign. EMFILE when the table is full.
+func (w *World) Foreign() (fd int, p *Peer, err error) {
+	i := len(w.peers)
+	from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(i / 40000 >> 8), byte(i / 40000)}), uint16(1024+i%40000))
+	l := w.newLink(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, 1}), 80), from)
+	if fd, err = w.open(noLoop, file{kind: fileSocket, link: l, foreign: true}); err != nil {
+		l.peer.refused, l.broken = err, true
+		l.drop()
+		return -1, l.peer, err
+	}
+	l.fd, w.latest = fd, l.peer
+	w.note("foreign", fd, i, nil)
+	return fd, l.peer, nil
+}
+
+// CloseForeign closes a descriptor of Foreign that no loop took.
+func (w *World) CloseForeign(fd int) {
+	if fd < 0 || fd >= len(w.files) || !w.files[fd].foreign {
+		w.Fail("descriptor %d is closed by who opened it, but a loop has closed it before", fd)
+		return
+	}
+	w.note("close", fd, 0, nil)
+	w.close(fd)
+}
+
 // Serve makes addr a place to Dial: answer is called for every connection attempt and calls Accept or Refuse on the
 // Peer, now or later, or never.
 func (w *World) Serve(addr netip.AddrPort, answer func(p *Peer)) { w.remotes[addr] = answer }

@@ -127,6 +127,25 @@ func (s *sys) Connect(local, remote netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
+// Adopt makes a descriptor of Foreign the loop's.
+func (s *sys) Adopt(fd int, _ poll.Options) error {
+	w := s.world
+	if fd < 0 || fd >= len(w.files) || w.files[fd].kind != fileSocket {
+		return poll.ErrNoSocket
+	}
+	f := &w.files[fd]
+	if !f.foreign {
+		w.Fail("loop %d: Adopt of descriptor %d, which belongs to loop %d already", s.loop, fd, f.loop)
+		return poll.ErrNoSocket
+	}
+	if !f.link.connected() {
+		return poll.ErrNoSocket
+	}
+	f.loop = s.loop
+	w.note("adopt", fd, f.link.peer.index, nil)
+	return nil
+}
+
 func (s *sys) ConnectErr(fd int) error {
 	f, l := s.world.socket(s.loop, fd, "ConnectErr")
 	if f == nil {

@@ -10,7 +10,8 @@ import (
 	"shoal/server/channel"
 )
 
-// Credentials are what a connection token says.
+// Credentials are what a connection token says. Info and Meta share the memory of all its
+// claims: who keeps one for long copies it.
 type Credentials struct {
 	User     string              // "" anonymous
 	Info     []byte              // conn_info; nil for none

@@ -40,7 +40,7 @@ type Broker interface {
 	// Error 112 (unrecoverable position) when q.Since is of another epoch; then dst is
 	// returned as it was, and the top is valid. A q.Since whose offset is forgotten
 	// or ahead of the top is no error, as in the reference: the result begins with
-	// the oldest that is kept, or is empty. Who recovers compares: all is there when
+	// the oldest that is kept, or is empty (with Reverse: from two ahead on). Who recovers compares: all is there when
 	// the first offset is Since.Offset+1 and the last that of the top, or when there
 	// are none and Since.Offset is that of the top. May block.
 	History(ctx context.Context, name string, q HistoryQuery, dst []channel.Publication) ([]channel.Publication, channel.Position, error)

@@ -34,6 +34,7 @@ type Process struct {
 type commands struct {
 	Serve    serveCommand    `cmd:"" help:"Run the push server."`
 	Loadtest loadtestCommand `cmd:"" help:"Hold connections against a server, send messages and verify that all arrive."`
+	Token    tokenCommand    `cmd:"" help:"Print a token for trying things out, or check one."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 	Help     helpCommand     `cmd:"" help:"Explain a command, or list configuration keys or metrics."`
 }

@@ -109,6 +109,7 @@ type Token struct {
 	HMACPreviousSecretKeyValidUntil int64  `key:"hmac_previous_secret_key_valid_until" doc:"Unix time in seconds after which the former secret is refused; 0 = never."`
 	RSAPublicKey                    string `key:"rsa_public_key" doc:"Public key in PEM for RS256, RS384 and RS512 tokens; empty = none is accepted."`
 	ECDSAPublicKey                  string `key:"ecdsa_public_key" doc:"Public key in PEM for ES256, ES384 and ES512 tokens; empty = none is accepted."`
+	Ed25519PublicKey                string `key:"ed25519_public_key" doc:"Public key in PEM for EdDSA tokens; empty = none is accepted. Shoal's own."`
 	JWKSPublicEndpoint              string `key:"jwks_public_endpoint" secret:"url" doc:"URL of a JSON Web Key Set with the public keys of tokens (RSA, EC, OKP); {{name}} in it stands for a group of that name in issuer_regex or audience_regex; empty = none."`
 	InsecureSkipJWKSSafetyCheck     bool   `key:"insecure_skip_jwks_endpoint_safety_check" doc:"Lets the groups in jwks_public_endpoint match arbitrary texts, so that a token can name the server its key comes from. For development only."`
 	Audience                        string `key:"audience" doc:"Value the aud claim must contain; empty = not checked."`
@@ -120,7 +121,7 @@ type Token struct {
 
 // hasKey says whether any token can be accepted.
 func (t *Token) hasKey() bool {
-	return t.HMACSecretKey != "" || t.RSAPublicKey != "" || t.ECDSAPublicKey != "" || t.JWKSPublicEndpoint != ""
+	return t.HMACSecretKey != "" || t.RSAPublicKey != "" || t.ECDSAPublicKey != "" || t.Ed25519PublicKey != "" || t.JWKSPublicEndpoint != ""
 }
 
 // SubscriptionToken gives subscription tokens keys of their own.

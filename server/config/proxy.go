@@ -26,11 +26,11 @@ type Proxy struct {
 	IncludeConnectionMeta bool          `key:"include_connection_meta" doc:"Passes on the meta of the client's token or of the answer to its connect."`
 	HTTP                  ProxyHTTP     `key:"http"`
 	GRPC                  ProxyGRPC     `key:"grpc"`
-	MaxConcurrency        int           `key:"max_concurrency" doc:"Questions asked at once; above it they wait, as long as the timeout allows. Shoal's own."`
+	MaxConcurrency        int           `key:"max_concurrency" doc:"Questions asked at once; more fail at once. Shoal's own."`
 	Retries               int           `key:"retries" doc:"How often a question that may be asked twice (all but publish and rpc) is repeated when the backend could not be reached or failed, 0..10. Shoal's own."`
 	RetryDelay            time.Duration `key:"retry_delay" doc:"Wait before the first repetition, doubled for each further one and spread at random. Shoal's own."`
 	BreakerFailures       int           `key:"breaker_failures" doc:"Failures in a row after which the backend is left alone and every question fails at once; 0 = never. Shoal's own."`
-	BreakerDelay          time.Duration `key:"breaker_delay" doc:"How long it is left alone before one question tries again. Shoal's own."`
+	BreakerDelay          time.Duration `key:"breaker_delay" doc:"How long it is left alone at most before up to three questions try it again; doubled each time they fail, up to twelve times this. Shoal's own."`
 }
 
 // ProxyHTTP is what an HTTP endpoint needs.

@@ -12,7 +12,8 @@ type Query struct {
 	// Since is exclusive: with Reverse those before it, else those after it. nil:
 	// from the oldest, with Reverse from the newest on. An empty epoch fits every
 	// stream. An offset that is not there is no error: from one that is forgotten
-	// on come those that are kept, after one that is ahead of the top comes none.
+	// on come those that are kept; of one that is ahead of the top comes none, in
+	// either direction.
 	Since   *channel.Position
 	Limit   int // < 0: no limit
 	Reverse bool
@@ -57,10 +58,10 @@ func (s *Stream) span(q Query) (first, last uint64, ok bool) {
 	switch since := q.Since; {
 	case since == nil:
 	case q.Reverse:
-		if since.Offset <= first {
+		if since.Offset <= first || since.Offset-1 > last {
 			return 0, 0, false
 		}
-		last = min(last, since.Offset-1)
+		last = since.Offset - 1
 	default:
 		if since.Offset >= last {
 			return 0, 0, false

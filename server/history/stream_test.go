@@ -84,7 +84,8 @@ func TestReadPicksWhatIsAskedFor(t *testing.T) {
 		{Query{Limit: -1, Since: at(1, "epoch"), Reverse: true}, ""},
 		{Query{Limit: -1, Since: at(0, "epoch"), Reverse: true}, ""},
 		{Query{Limit: -1, Since: at(6, "epoch"), Reverse: true}, "5:e 4:d 3:c"},
-		{Query{Limit: -1, Since: at(1<<64-1, "epoch"), Reverse: true}, "5:e 4:d 3:c"},
+		{Query{Limit: -1, Since: at(7, "epoch"), Reverse: true}, ""}, // ahead of what can be
+		{Query{Limit: -1, Since: at(1<<64-1, "epoch"), Reverse: true}, ""},
 		{Query{Limit: -1, Since: at(5, "other"), Reverse: true}, "refused"},
 	} {
 		if got := texts(t, s, c.q); got != c.want {
@@ -285,6 +286,9 @@ func (m *model) append(p channel.Publication, size int) {
 }
 
 func (m *model) read(q Query) (out []channel.Publication) {
+	if q.Reverse && q.Since != nil && q.Since.Offset > m.top+1 {
+		return nil // ahead of what can be
+	}
 	for _, p := range m.pubs {
 		if q.Since == nil || !q.Reverse && p.Offset > q.Since.Offset || q.Reverse && p.Offset < q.Since.Offset {
 			out = append(out, p)

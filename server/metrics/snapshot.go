@@ -66,6 +66,7 @@ type NodeSnapshot struct {
 	Unsubscribed          uint64 // subscriptions ended by the server
 	SignalsFailed         uint64 // joins and leaves that were not told
 	MessagesDropped       uint64 // of send commands
+	Hooks                 []HookSnapshot
 	Workers               WorkerSnapshot
 	History               HistorySnapshot
 
@@ -74,6 +75,17 @@ type NodeSnapshot struct {
 	APIErrors     []Labeled // by code
 	APIRejections uint64    // wrong or missing API key
 	HandedOver    uint64    // requests that left a loop for the HTTP server
+}
+
+// HookSnapshot is what one event at one endpoint of the backend counts.
+type HookSnapshot struct {
+	Name    string // event/endpoint
+	Calls   uint64
+	Retries uint64
+	Time    time.Duration // of all calls together
+	Errors  []Labeled     // by kind
+	Pending int           // channel-state events that wait, now
+	Open    bool          // the breaker lets nothing through
 }
 
 // WorkerSnapshot is what the workers do, on which questions wait that may take long.

@@ -31,7 +31,7 @@ type emit func(label string, value float64)
 
 // families is every metric of the server, apart from the go_ and process_ ones of the runtime.
 func families() []family {
-	return slices.Concat(webSocketFamilies(), loopFamilies(), sessionFamilies(), apiFamilies(), resourceFamilies())
+	return slices.Concat(webSocketFamilies(), loopFamilies(), sessionFamilies(), hookFamilies(), apiFamilies(), resourceFamilies())
 }
 
 func webSocketFamilies() []family {
@@ -153,6 +153,52 @@ func sessionFamilies() []family {
 		count("shoal_idempotency_keys_evicted_total", "Idempotency keys forgotten before their time, for lack of room.",
 			func(n *NodeSnapshot) uint64 { return n.History.KeysEvicted }),
 		by("shoal_tokens_verified_total", "result", "Tokens checked.", func(n *NodeSnapshot) []Labeled { return n.Tokens }),
+	}
+}
+
+// hookFamilies are about the backend; the label names event and endpoint.
+func hookFamilies() []family {
+	each := func(name string, k kind, help string, value func(*HookSnapshot) float64) family {
+		return family{name, k, "hook", help, func(s *snapshot, emit emit) {
+			if s.node == nil {
+				return
+			}
+			for i := range s.node.Hooks {
+				emit(s.node.Hooks[i].Name, value(&s.node.Hooks[i]))
+			}
+		}}
+	}
+	return []family{
+		each("shoal_hook_calls_total", counter, "Questions to the backend.", func(h *HookSnapshot) float64 { return float64(h.Calls) }),
+		each("shoal_hook_retries_total", counter, "Questions repeated.", func(h *HookSnapshot) float64 { return float64(h.Retries) }),
+		each("shoal_hook_seconds_total", counter, "Time the backend took.", func(h *HookSnapshot) float64 { return h.Time.Seconds() }),
+		each("shoal_hook_failures_total", counter, "Questions without a usable answer.", func(h *HookSnapshot) float64 {
+			n := uint64(0)
+			for _, e := range h.Errors {
+				n += e.Count
+			}
+			return float64(n)
+		}),
+		each("shoal_hook_pending", gauge, "Channel-state events that wait for the backend.", func(h *HookSnapshot) float64 { return float64(h.Pending) }),
+		each("shoal_hook_breaker_open", gauge, "1 while the backend is left alone after failures.", func(h *HookSnapshot) float64 {
+			if h.Open {
+				return 1
+			}
+			return 0
+		}),
+		many("shoal_hook_errors_total", "kind", "Questions without a usable answer, by what was wrong.", func(s *snapshot) *NodeSnapshot { return s.node },
+			func(n *NodeSnapshot) []Labeled {
+				var sum []Labeled
+				for i := range n.Hooks {
+					for j, e := range n.Hooks[i].Errors {
+						if j == len(sum) {
+							sum = append(sum, Labeled{Label: e.Label})
+						}
+						sum[j].Count += e.Count
+					}
+				}
+				return sum
+			}),
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 type opening struct {
 	data    []byte
 	wishes  map[string]wish // positions of server-side subscriptions, by channel
+	token   []string        // channels that the token names
 	results map[string]*proto.SubscribeResult
 }
 
@@ -45,6 +46,7 @@ type identity struct {
 // authenticate performs session.EffectAuthenticate.
 func (s *Shard) authenticate(slot uint32, ses *session.Session, e *session.Effect) {
 	r, id := e.Command.Connect, e.ID
+	s.emulate(slot, r.Headers)
 	who := identity{token: r.Token, renewed: s.asks(backend.Refresh, "", nil), asks: true}
 	var failed *channel.Error
 	switch {
@@ -82,12 +84,6 @@ func (s *Shard) askConnect(slot uint32, ses *session.Session, r *proto.ConnectRe
 	}
 	subs := cloneSubs(r.Subs)
 	q.Channels = slices.Sorted(maps.Keys(subs))
-	if len(r.Headers) > 0 {
-		q.Emulated = make(map[string]string, len(r.Headers))
-		for k, v := range r.Headers {
-			q.Emulated[strings.Clone(k)] = strings.Clone(v)
-		}
-	}
 	var reply *backend.ConnectReply
 	return s.later(slot, func(ctx context.Context) {
 		reply, _ = s.node.cfg.Backend.Connect(ctx, q)
@@ -95,6 +91,8 @@ func (s *Shard) askConnect(slot uint32, ses *session.Session, r *proto.ConnectRe
 		switch {
 		case reply == nil:
 			who.refusal = channel.RefuseDisconnect(channel.DisconnectServerError)
+		case reply.Unknown:
+			who.cred, who.refusal, who.failed = s.node.cfg.Auth.Connect("", s.l.Clock())
 		default:
 			who.refusal, who.data, who.asks = reply.Refusal, reply.Data, false
 			who.cred = auth.Credentials{User: reply.User, ExpireAt: reply.ExpireAt, Info: reply.Info, Meta: reply.Meta, Subs: reply.Subs}
@@ -121,6 +119,12 @@ func cloneSubs(subs map[string]*proto.SubscribeRequest) map[string]*proto.Subscr
 func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *identity, asked map[string]*proto.SubscribeRequest) {
 	s.countToken(who.token, who.failed)
 	cred, refusal := who.cred, who.refusal
+	var named []string // by the token
+	if who.token != "" {
+		for i := range cred.Subs {
+			named = append(named, cred.Subs[i].Channel)
+		}
+	}
 	if !refusal.Refused() {
 		cred.Subs, refusal = s.connectSubs(cred, who, asked)
 	}
@@ -132,7 +136,7 @@ func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *id
 		}
 		if len(cred.Subs) > 0 || len(who.data) > 0 {
 			o := s.opening(slot)
-			o.data = who.data
+			o.data, o.token = who.data, named
 			for name, r := range asked {
 				if o.wishes == nil {
 					o.wishes = map[string]wish{}
@@ -192,6 +196,7 @@ func (s *Shard) subscribeConnecting(slot uint32, ses *session.Session, e *sessio
 	*a = admission{
 		origin: byConnect, id: e.ID, name: e.Channel, opts: e.Options, wish: s.opening(slot).wishes[e.Channel],
 		grant: auth.Grant{Info: e.Sub.Info, Data: e.Sub.Data, Override: e.Sub.Override},
+		token: slices.Contains(s.opening(slot).token, e.Channel),
 	}
 	if r := s.admit(slot, ses, a); r.Refused() {
 		s.failed(slot, ses, a, r)
@@ -250,6 +255,9 @@ func (s *Shard) refresh(slot uint32, ses *session.Session, e *session.Effect) {
 
 func (s *Shard) refreshed(slot uint32, ses *session.Session, id uint32, token string, cred auth.Credentials, refusal channel.Refusal, failed *auth.Error) {
 	s.countToken(token, failed)
+	if !refusal.Refused() && s.outdated(ses, cred.Subs) {
+		refusal = channel.RefuseDisconnect(channel.DisconnectInsufficientState)
+	}
 	if !refusal.Refused() {
 		s.identify(ses, bytesOf(cred.User), cred.Info)
 		if len(cred.Meta) > 0 {
@@ -259,6 +267,25 @@ func (s *Shard) refreshed(slot uint32, ses *session.Session, id uint32, token st
 	s.queue = append(s.queue, session.Input{
 		Kind: session.KindRefreshed, ID: id, Refusal: refusal, Unix: s.l.Clock().Unix(), ExpireAt: cred.ExpireAt,
 	})
+}
+
+// outdated says whether a new token names other channels than the session has by its
+// token: the client comes back and has them then.
+func (s *Shard) outdated(ses *session.Session, named []channel.ServerSub) bool {
+	for i := range named {
+		if !s.hub.Subscribed(hub.List(ses.Subs), bytesOf(named[i].Channel)) {
+			return true
+		}
+	}
+	found := false
+	s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {
+		if s.hub.At(sub).Flags&flagFromToken != 0 {
+			name := stringOf(s.hub.Name(sub))
+			found = found || !slices.ContainsFunc(named, func(one channel.ServerSub) bool { return one.Channel == name })
+		}
+		return !found
+	})
+	return found
 }
 
 // renew performs session.EffectRenew: the backend says whether a session may go on.

@@ -13,27 +13,31 @@ import (
 // Deliver implements [broker.Deliverer]: it encodes the publication once per wire
 // form in use and posts it to the loops with members.
 func (n *Node) Deliver(name string, pub *channel.Publication) error {
-	err := n.deliver(name, "", pub)
+	taken, err := n.deliver(name, "", pub)
 	for _, pattern := range n.dir.Patterns() {
 		if !n.cfg.Session.Rules.Match(pattern, name) {
 			continue
 		}
-		if also := n.deliver(pattern, name, pub); err == nil {
-			err = also
+		also, e := n.deliver(pattern, name, pub)
+		if taken = taken || also; err == nil {
+			err = e
 		}
+	}
+	if taken { // an error would make the broker give its offset to another one
+		return nil
 	}
 	return err
 }
 
 // deliver sends a publication to the members of the channel name. of is the channel
-// it was published to, when name is a wildcard that fits; else empty.
-func (n *Node) deliver(name, of string, pub *channel.Publication) error {
+// it was published to, when name is a wildcard that fits; else empty. taken says that a loop has it.
+func (n *Node) deliver(name, of string, pub *channel.Publication) (taken bool, err error) {
 	a := n.dir.Lookup(bytesOf(name))
 	if a.Loops == 0 {
-		return nil
+		return false, nil
 	}
 	if e := n.room(a.Loops); e != nil {
-		return e
+		return false, e
 	}
 	e := n.encoders.get()
 	forms := e.Publication(n.cfg.Forms, n.cfg.Bytes, wire.Want{Forms: a.Forms, Deltas: a.Deltas}, name, of, pub)
@@ -43,12 +47,13 @@ func (n *Node) deliver(name, of string, pub *channel.Publication) error {
 		f.place = track.Place{Offset: pub.Offset, Epoch: track.Epoch(n.seed, pub.Epoch)}
 	}
 	if pub.Exclude != "" {
-		f.exclude, _ = n.ids.parse(pub.Exclude)
+		f.exclude, f.excludes = n.ids.parse(pub.Exclude)
 	}
 	if len(pub.Tags) > 0 && n.filtered.Load() > 0 {
 		f.tags = pub.Tags
 	}
-	return n.send(&a, &f)
+	err = n.send(&a, &f)
+	return err == nil, err
 }
 
 // DeliverSignals implements [broker.Deliverer]: joins and leaves go to the members that
@@ -85,12 +90,13 @@ func (n *Node) room(loops uint64) error {
 
 // parcel is a push on its way, before it is split between the loops.
 type parcel struct {
-	name    string
-	forms   *wire.Encoded
-	place   track.Place
-	exclude loop.ConnID
-	tags    map[string]string
-	signal  bool
+	name     string
+	forms    *wire.Encoded
+	place    track.Place
+	exclude  loop.ConnID // of excludes
+	tags     map[string]string
+	signal   bool
+	excludes bool
 }
 
 // send posts the parcel to every loop of the audience and gives up its bytes.
@@ -112,7 +118,8 @@ func (n *Node) post(i int, p *parcel) bool {
 	f := n.fanouts.get()
 	f.node = n
 	f.name = append(f.name[:0], p.name...)
-	f.bar, f.place, f.exclude, f.signal = p.forms.Barred, p.place, p.exclude, p.signal
+	f.bar, f.place, f.signal = p.forms.Barred, p.place, p.signal
+	f.exclude, f.excludes = p.exclude, p.excludes
 	f.size = fanoutBytes
 	if p.tags != nil {
 		f.tags = make(map[string]string, len(p.tags))

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"shoal/server/backend"
@@ -11,8 +12,9 @@ import (
 // detail is what the backend is told of a conn beyond its identity, where there is
 // something: interned.
 type detail struct {
-	meta    uint32
-	headers uint32
+	meta     uint32
+	headers  uint32
+	emulated uint32
 }
 
 // Headers notes what of the request that opened the conn the backend is told: pairs of
@@ -23,9 +25,34 @@ func (s *Shard) Headers(slot uint32, pairs [][2][]byte) {
 	}
 	var b []byte
 	for _, p := range pairs {
-		b = append(append(append(append(b, p[0]...), ':'), p[1]...), '\n')
+		b = appendHeader(b, stringOf(p[0]), stringOf(p[1]))
 	}
 	s.setDetail(&s.details.At(slot).headers, b)
+}
+
+// appendHeader appends a line that headers reads. A value has no line break: HTTP has
+// none there, and in that of a command it would begin another header.
+func appendHeader(b []byte, name, value string) []byte {
+	if strings.ContainsAny(value, "\r\n") {
+		return b
+	}
+	return append(append(append(append(b, name...), ':'), value...), '\n')
+}
+
+// emulate keeps the headers of a connect command that the backend is told.
+func (s *Shard) emulate(slot uint32, headers map[string]string) {
+	if len(headers) == 0 || len(s.node.cfg.Emulated) == 0 {
+		return
+	}
+	var b []byte
+	for name, value := range headers {
+		if name = strings.ToLower(name); slices.Contains(s.node.cfg.Emulated, name) {
+			b = appendHeader(b, name, value)
+		}
+	}
+	if len(b) > 0 {
+		s.setDetail(&s.details.At(slot).emulated, b)
+	}
 }
 
 // setMeta keeps the meta of a session; empty forgets it.
@@ -53,6 +80,7 @@ func (s *Shard) forget(slot uint32) {
 	if d := s.details.Peek(slot); d != nil {
 		s.setDetail(&d.meta, nil)
 		s.setDetail(&d.headers, nil)
+		s.setDetail(&d.emulated, nil)
 	}
 }
 
@@ -68,6 +96,9 @@ func (s *Shard) client(slot uint32, ses *session.Session) backend.Client {
 		}
 		if d.headers != 0 {
 			c.Headers = headers(s.infos.String(d.headers))
+		}
+		if d.emulated != 0 {
+			c.Emulated = headers(s.infos.String(d.emulated))
 		}
 	}
 	if peer, err := s.l.Peer(slot); err == nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"shoal/codec/proto"
 	"shoal/loop"
 	"shoal/pool/shared"
 	"shoal/server/channel"
@@ -12,15 +13,16 @@ import (
 
 // fanout is one push on its way to one loop. Pooled.
 type fanout struct {
-	node    *Node
-	name    []byte
-	forms   [wire.Variants][hub.FormsMax]*shared.Bytes // a reference each
-	size    int64                                      // of forms, and fanoutBytes
-	place   track.Place                                // zero: it has none
-	exclude loop.ConnID                                // the conn that does not get it; 0 none
-	tags    map[string]string                          // nil: none, or nobody asks
-	bar     uint16                                     // see wire.Encoded.Barred
-	signal  bool                                       // joins and leaves
+	node     *Node
+	name     []byte
+	forms    [wire.Variants][hub.FormsMax]*shared.Bytes // a reference each
+	size     int64                                      // of forms, and fanoutBytes
+	place    track.Place                                // zero: it has none
+	exclude  loop.ConnID                                // of excludes: the conn that does not get it
+	tags     map[string]string                          // nil: none, or nobody asks
+	bar      uint16                                     // see wire.Encoded.Barred
+	signal   bool                                       // joins and leaves
+	excludes bool
 }
 
 // fanoutBytes is what a fanout, its name and the headers of its shared bytes take, so
@@ -167,15 +169,14 @@ func (s *Shard) send(m hub.Member, j *job) (sent int) {
 // pick decides what a member gets of a push whose receivers are not simply all: 0 for
 // nothing. on is false when the member cannot go on with this run.
 func (s *Shard) pick(m *hub.Member, h *held) (ref shared.Ref, on bool) {
-	if h.f.signal {
-		if m.Flags&flagSignals == 0 {
-			return 0, true
-		}
-		return h.refs[wire.Plain][m.Form], true
+	if h.f.signal && m.Flags&flagSignals == 0 {
+		return 0, true
 	}
 	if m.Flags&flagWaiting != 0 {
-		s.keep(m, h)
-		return 0, true
+		return 0, s.keep(m, h)
+	}
+	if h.f.signal {
+		return h.refs[wire.Plain][m.Form], true
 	}
 	if m.Flags&flagPositioned != 0 && h.verdict != track.Free {
 		switch fits, lost := s.follows(m, h); {
@@ -187,6 +188,7 @@ func (s *Shard) pick(m *hub.Member, h *held) (ref shared.Ref, on bool) {
 		}
 	}
 	if h.spared && h.slot == m.Slot || m.Flags&flagFiltered != 0 && !s.fits(m, h) {
+		s.bases(m, false)
 		return 0, true
 	}
 	ref = h.refs[wire.Plain][m.Form]
@@ -214,25 +216,44 @@ func (s *Shard) follows(m *hub.Member, h *held) (fits, lost bool) {
 	case p.Epoch != x.floor.Epoch || p.Offset > x.floor.Offset+1:
 		return false, true
 	}
-	s.caughtUp(m, x)
+	if at, _ := s.tracks.At(s.hub.ChannelOf(m.Sub)); at == p {
+		s.caughtUp(m, x)
+	} else {
+		x.floor = p // others are ahead: what is stale for them is not for this one
+	}
 	return true, false
 }
 
-// variant is what of the publication a member gets that reads differences: the whole
-// at first, then differences where there are.
+// variant is what of the publication a member gets that reads differences: a difference
+// where there is one and the member has what it builds on, else the whole. On a broker
+// that may lose publications only positioned members are sure to have it.
 func (s *Shard) variant(m *hub.Member, h *held) shared.Ref {
-	if m.Flags&flagBased != 0 {
-		if ref := h.refs[wire.Delta][m.Form]; ref != 0 {
-			return ref
-		}
-	} else {
-		m.Flags |= flagBased
-		s.hub.At(m.Sub).Flags |= flagBased
+	based := m.Flags&flagBased != 0 && (m.Flags&flagPositioned != 0 || !s.node.broker.Blocking())
+	s.bases(m, h.f.place.Offset != 0) // no difference builds on what is not in the history
+	if ref := h.refs[wire.Delta][m.Form]; ref != 0 && based {
+		return ref
 	}
 	if ref := h.refs[wire.Full][m.Form]; ref != 0 {
 		return ref
 	}
+	if s.node.cfg.Forms[m.Form].Payload() == proto.JSON {
+		s.bases(m, false) // the membership is younger than the publication
+		return 0
+	}
 	return h.refs[wire.Plain][m.Form]
+}
+
+// bases notes whether the next difference builds on what the member got last.
+func (s *Shard) bases(m *hub.Member, on bool) {
+	switch {
+	case m.Flags&flagDelta == 0 || on == (m.Flags&flagBased != 0):
+		return
+	case on:
+		m.Flags |= flagBased
+	default:
+		m.Flags &^= flagBased
+	}
+	s.hub.At(m.Sub).Flags = m.Flags
 }
 
 // fits asks the member's tags filter.
@@ -261,7 +282,7 @@ func (s *Shard) advance(j *job) bool {
 	for range min(j.next.len(), runMax) {
 		f := j.next.pop()
 		h := held{f: f, verdict: s.tracks.Advance(j.cursor.Channel(), f.place)}
-		if f.exclude != 0 {
+		if f.excludes {
 			h.slot, h.spared = s.l.Lookup(f.exclude)
 		}
 		if f.signal || h.spared || h.verdict > track.Next {

@@ -3,6 +3,8 @@ package node
 import (
 	"time"
 
+	"shoal/codec/proto"
+	"shoal/loop"
 	"shoal/loop/wheel"
 	"shoal/pool/shared"
 	"shoal/server/channel"
@@ -26,6 +28,8 @@ const (
 	flagWaiting                   // publications are kept until its result has been sent
 	flagFiltered                  // extra.filter says which publications it wants
 	flagServerRefresh             // the backend renews it when it ends
+	flagFromToken                 // the connection token names it
+	flagTold                      // its join was told, and so will be its leave
 )
 
 // flagsSpecial are those for which a publication is not simply sent on.
@@ -130,7 +134,7 @@ func (s *Shard) leave(slot uint32, ses *session.Session, sub hub.Sub) {
 	if m.Flags&flagPresent != 0 {
 		s.node.presence.leave(name, bytesOf(s.user(ses)))
 	}
-	if m.Flags&flagTells != 0 && m.Flags&flagWaiting == 0 {
+	if m.Flags&flagTold != 0 {
 		s.signal(slot, ses, sub, true)
 	}
 	s.dropExtra(sub)
@@ -186,26 +190,32 @@ type kept struct {
 // waitBytesMax bounds what is kept for one membership.
 const waitBytesMax = 1 << 20
 
-// keep keeps a publication for a membership that waits.
-func (s *Shard) keep(m *hub.Member, h *held) {
+// keep keeps a push for a membership that waits; false when that cannot go on.
+func (s *Shard) keep(m *hub.Member, h *held) bool {
 	w := s.waits[m.Sub]
 	form, v := m.Form, wire.Plain
-	if m.Flags&flagDelta != 0 && h.refs[wire.Full][form] != 0 {
-		v = wire.Full
+	if m.Flags&flagDelta != 0 && !h.f.signal && s.node.cfg.Forms[form].Payload() == proto.JSON {
+		v = wire.Full // not there if the membership is younger than the publication
 	}
-	b := h.f.forms[v][form]
-	if w == nil || b == nil || h.spared && h.slot == m.Slot || m.Flags&flagFiltered != 0 && !s.fits(m, h) {
-		if w != nil && h.f.place.Offset != 0 {
-			w.kept = append(w.kept, kept{place: h.f.place}) // its place counts
-		}
-		return
+	b, wanted := h.f.forms[v][form], !(h.spared && h.slot == m.Slot)
+	if wanted && m.Flags&flagFiltered != 0 && !h.f.signal {
+		wanted = s.fits(m, h)
 	}
-	if w.bytes += b.Len(); w.bytes > waitBytesMax {
+	switch {
+	case wanted && b == nil && h.f.bar>>form&1 != 0:
+		s.drop(m.Slot, channel.DropNotJSON, channel.DisconnectInappropriate)
+		return false
+	case w == nil:
+	case !wanted || b == nil:
+		w.kept = append(w.kept, kept{place: h.f.place}) // its place counts
+	case w.bytes+b.Len() > waitBytesMax:
 		w.over = true
-		return
+	default:
+		w.bytes += b.Len()
+		b.Retain()
+		w.kept = append(w.kept, kept{ref: s.l.Hold(b), place: h.f.place})
 	}
-	b.Retain()
-	w.kept = append(w.kept, kept{ref: s.l.Hold(b), place: h.f.place})
+	return true
 }
 
 func (s *Shard) unhold(w *wait) {
@@ -219,7 +229,19 @@ func (s *Shard) unhold(w *wait) {
 
 // enter puts a positioned membership that has read the stream up to p into tracks.
 func (s *Shard) enter(sub hub.Sub, p track.Place) {
-	if s.tracks.Join(s.hub.ChannelOf(sub), p) {
+	ch := s.hub.ChannelOf(sub)
+	_, followed := s.tracks.At(ch)
+	behind := s.tracks.Join(ch, p)
+	if j := s.jobs[ch]; j != nil && len(j.run) > 0 { // the round under way may still reach the member
+		behind = true
+		for i := range j.run {
+			if h := &j.run[i]; !followed { // nobody's, so far
+				h.verdict = s.tracks.Advance(ch, h.f.place)
+				j.plain = j.plain && h.verdict <= track.Next
+			}
+		}
+	}
+	if behind {
 		s.extraOf(sub).floor = p
 		s.hub.At(sub).Flags |= flagBehind
 	}
@@ -254,6 +276,7 @@ func (s *Shard) settled(slot uint32, ses *session.Session, sub hub.Sub) {
 		}
 	}
 	if m.Flags&flagTells != 0 {
+		m.Flags |= flagTold
 		s.signal(slot, ses, sub, false)
 	}
 }
@@ -264,7 +287,8 @@ func (s *Shard) sendKept(slot uint32, sub hub.Sub, w *wait) bool {
 	if w.over {
 		return false
 	}
-	positioned, at := s.hub.At(sub).Flags&flagPositioned != 0, w.place
+	m, at := s.hub.At(sub), w.place
+	positioned := m.Flags&flagPositioned != 0
 	for _, k := range w.kept {
 		if positioned && k.place.Offset != 0 {
 			switch {
@@ -275,8 +299,14 @@ func (s *Shard) sendKept(slot uint32, sub hub.Sub, w *wait) bool {
 			}
 			at = k.place
 		}
-		if k.ref != 0 {
-			s.l.Send(slot, k.ref)
+		m.Flags &^= flagBased // by what was recovered: this came after it
+		if k.ref == 0 {
+			continue
+		}
+		if got := s.l.Send(slot, k.ref); got == loop.OverLimit {
+			s.node.stats.Dropped[channel.DropSlow].Add(1)
+			s.queue = append(s.queue, session.Input{Kind: session.KindDisconnect, Disconnect: channel.DisconnectSlow.Disconnect()})
+			break
 		}
 	}
 	if positioned {

@@ -65,6 +65,7 @@ func (s *Shard) commands(slot uint32, ses *session.Session) (busy bool) {
 // outcome lets tell queue what a session waited for, and goes on with it.
 func (s *Shard) outcome(slot uint32, tell func(ses *session.Session)) {
 	s.out, s.queue = s.out[:0], s.queue[:0]
+	s.reply.answer = answer{} // should a session have closed over its own, it is nobody else's
 	ses := s.sessions.At(slot)
 	tell(ses)
 	s.settle(slot)

@@ -55,8 +55,13 @@ type Config struct {
 	ExpiredSubWait time.Duration // between the end of a subscription's token and of the subscription
 	ServerTime     bool          // connect replies say what time it is
 	HeadersKept    bool          // transports tell the headers of conns, for the backend
+	Emulated       []string      // headers of connect commands, in lower case, that the backend is told
 	UserHeader     string        // the header, in lower case, that names the user; empty: none
 	SingleConn     bool          // a user's new session ends the former ones, with 3504
+
+	// Ended is told of every session that was connected and ends, on its loop: it must
+	// not block. 3000 means that the client went. nil: nobody is told.
+	Ended func(c backend.Client, why channel.Disconnect)
 
 	// InflightBytesMax bounds the encoded publications that were accepted and not
 	// yet handed to all their receivers, each with 256 bytes for its keeping; above it

@@ -57,7 +57,7 @@ func (s *Shard) publishLater(slot uint32, ses *session.Session, e *session.Effec
 
 // publishFor publishes for a client, if the backend lets it.
 func (n *Node) publishFor(ctx context.Context, who backend.Client, asked bool, name string, data []byte, info *channel.ClientInfo) channel.Refusal {
-	o := PublishOptions{}
+	o, tags := PublishOptions{}, map[string]string(nil)
 	if asked {
 		r, err := n.cfg.Backend.Publish(ctx, &backend.PublishRequest{Client: who, Channel: name, Data: data})
 		switch {
@@ -68,9 +68,12 @@ func (n *Node) publishFor(ctx context.Context, who backend.Client, asked bool, n
 		case r.Data != nil:
 			data = r.Data
 		}
-		o.SkipHistory = r.SkipHistory
+		tags = r.Tags
+		o = PublishOptions{
+			SkipHistory: r.SkipHistory, Delta: r.Delta, IdempotencyKey: r.IdempotencyKey, Version: r.Version, VersionEpoch: r.VersionEpoch,
+		}
 	}
-	_, e := n.Publish(ctx, name, &channel.Publication{Data: data, Info: info}, o)
+	_, e := n.Publish(ctx, name, &channel.Publication{Data: data, Info: info, Tags: tags}, o)
 	return channel.Refusal{Err: e}
 }
 
@@ -120,6 +123,9 @@ func (s *Shard) askHistory(slot uint32, ses *session.Session, e *session.Effect,
 	r := e.Command.History
 	q := broker.HistoryQuery{Limit: limited(int(r.Limit), s.node.cfg.HistoryMax), Reverse: r.Reverse, MetaTTL: e.Options.HistoryMetaTTL}
 	if r.Since != nil {
+		if r.Reverse && r.Since.Offset == 0 {
+			return false, channel.ErrBadRequest.Err() // nothing can be before it
+		}
 		q.Since = &channel.Position{Offset: r.Since.Offset, Epoch: r.Since.Epoch}
 	}
 	if !s.node.broker.Blocking() {
@@ -156,8 +162,11 @@ func (s *Shard) historyAnswer(pubs []channel.Publication, top channel.Position) 
 
 func (s *Shard) askRPC(slot uint32, ses *session.Session, e *session.Effect) *channel.Error {
 	r := e.Command.Rpc
-	if !s.asks(backend.RPC, r.Method, nil) {
+	switch {
+	case s.node.cfg.Backend == nil:
 		return channel.ErrMethodNotFound.Err()
+	case !s.asks(backend.RPC, r.Method, nil):
+		return channel.ErrNotAvailable.Err()
 	}
 	id, q := e.ID, &backend.RPCRequest{Client: s.client(slot, ses), Method: strings.Clone(r.Method), Data: bytes.Clone(r.Data)}
 	var reply *backend.RPCReply

@@ -66,7 +66,6 @@ func (s *Shard) answer(slot uint32, ses *session.Session, e *session.Effect) {
 		r.reply.Publish = &r.publish
 	case session.EffectReplyRefresh:
 		r.refresh.Reset()
-		r.refresh.Client, r.refresh.Version = s.clientID(slot), s.node.cfg.Version
 		r.refresh.Expires, r.refresh.Ttl = e.Expires, e.TTL
 		r.reply.Refresh = &r.refresh
 	case session.EffectReplySubRefresh:

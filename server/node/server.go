@@ -89,7 +89,20 @@ func (n *Node) Refresh(ctx context.Context, who Target, expired bool, expireAt i
 
 // Unsubscribe ends the subscription to a channel, or all if it is empty, of the
 // sessions that fit.
-func (n *Node) Unsubscribe(ctx context.Context, who Target, name string, u channel.Unsubscribe) (int, error) {
+func (n *Node) Unsubscribe(ctx context.Context, who Target, name string, u channel.Unsubscribe) (int, *channel.Error) {
+	if name != "" {
+		if _, e := n.cfg.Session.Rules.Resolve(name); e != nil {
+			return 0, e
+		}
+	}
+	count, err := n.unsubscribe(ctx, who, name, u)
+	if err != nil {
+		return count, n.failure("unsubscribe failed", err)
+	}
+	return count, nil
+}
+
+func (n *Node) unsubscribe(ctx context.Context, who Target, name string, u channel.Unsubscribe) (int, error) {
 	return n.each(ctx, who, func(s *Shard, slot uint32, ses *session.Session) {
 		var names []string
 		s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {
@@ -162,6 +175,9 @@ func (n *Node) History(ctx context.Context, name string, q broker.HistoryQuery) 
 	opts, e := n.hasHistory(name)
 	if e != nil {
 		return nil, channel.Position{}, e
+	}
+	if q.Since != nil && q.Reverse && q.Since.Offset == 0 {
+		return nil, channel.Position{}, channel.ErrBadRequest.Err() // nothing can be before it
 	}
 	q.Limit, q.MetaTTL = limited(q.Limit, n.cfg.HistoryMax), opts.HistoryMetaTTL
 	pubs, top, err := n.broker.History(ctx, name, q, nil)

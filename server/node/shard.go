@@ -160,6 +160,7 @@ func (s *Shard) Closed(slot uint32, _ loop.Reason) {
 	if !s.isOpen(ses) {
 		return
 	}
+	s.parted(slot, ses, ses.State(), channel.DisconnectClosed.Disconnect())
 	s.note(ses.State(), session.StateClosing)
 	s.leaveAll(slot, ses)
 	s.identify(ses, nil, nil)
@@ -172,7 +173,9 @@ func (s *Shard) isOpen(ses *session.Session) bool { return ses.Mark&open != 0 }
 
 // Subscribed implements [session.View] for the session being stepped.
 func (s *Shard) Subscribed(name string) bool {
-	return s.hub.Subscribed(hub.List(s.viewing.Subs), bytesOf(name))
+	sub := s.hub.Find(hub.List(s.viewing.Subs), bytesOf(name))
+	// One that the API is making is not there yet: the session hears of it by KindAdded.
+	return sub != 0 && s.hub.At(sub).Flags&(flagServerSide|flagWaiting) != flagServerSide|flagWaiting
 }
 
 // ServerRefreshed implements [session.View].
@@ -208,6 +211,9 @@ func (s *Shard) settle(slot uint32) {
 		before, missed := ses.State(), ses.Missed()
 		s.effects = ses.Step(&s.node.cfg.Session, next, s.effects[:0])
 		s.note(before, ses.State())
+		if n := len(s.effects); n > 0 && s.effects[n-1].Kind == session.EffectDisconnect {
+			s.parted(slot, ses, before, s.effects[n-1].Disconnect)
+		}
 		if ses.Missed() > missed || before == session.StateActive && s.endsWith(channel.DisconnectNoPong) {
 			s.node.stats.PongsMissed.Add(1)
 		}
@@ -230,9 +236,17 @@ func (s *Shard) note(from, to session.State) {
 	if from == to {
 		return
 	}
-	connected := func(st session.State) bool { return st == session.StateActive || st == session.StateDormant }
 	change(&s.node.stats.Connected, connected(from), connected(to))
 	change(&s.node.stats.Dormant, from == session.StateDormant, to == session.StateDormant)
+}
+
+func connected(st session.State) bool { return st == session.StateActive || st == session.StateDormant }
+
+// ended tells of a session that ends now and was in state before.
+func (s *Shard) parted(slot uint32, ses *session.Session, before session.State, why *channel.Disconnect) {
+	if s.node.cfg.Ended != nil && connected(before) {
+		s.node.cfg.Ended(s.client(slot, ses), *why)
+	}
 }
 
 // change counts one more, one less, or none.

@@ -74,6 +74,7 @@ type admission struct {
 	opts    *channel.Options
 	grant   auth.Grant
 	renewed bool // the backend renews the grant when it ends
+	token   bool // the connection token names it
 	recover bool // the wish asks for what was missed, and it may be had
 	sub     hub.Sub
 }
@@ -176,6 +177,7 @@ func (s *Shard) decided(slot uint32, ses *session.Session, a *admission, g auth.
 // failed ends an admission that could not be made.
 func (s *Shard) failed(slot uint32, ses *session.Session, a *admission, r channel.Refusal) {
 	if a.sub != 0 {
+		s.hub.At(a.sub).Flags &^= flagPositioned // it was not entered in tracks
 		s.leave(slot, ses, a.sub)
 		a.sub = 0
 	}
@@ -260,7 +262,7 @@ func (s *Shard) flagsFor(ses *session.Session, a *admission) (flags uint16, e *c
 		}
 		flags |= flagFiltered
 	}
-	a.recover = a.recovers && recoverable && !wild
+	a.recover = (a.recovers || o.AutoCacheRecover && o.Caching()) && recoverable && !wild
 	set(flagServerSide, a.origin != byClient)
 	set(flagPositioned, (positioned || recoverable) && !wild)
 	set(flagRecoverable, recoverable && !wild)
@@ -268,6 +270,7 @@ func (s *Shard) flagsFor(ses *session.Session, a *admission) (flags uint16, e *c
 	set(flagSignals, signals)
 	set(flagPresent, overridden(o.Presence, over.Presence))
 	set(flagServerRefresh, a.renewed)
+	set(flagFromToken, a.token)
 	// A filter would take away what the next difference builds on.
 	set(flagDelta, a.delta && a.filter == nil && !wild && slices.Contains(o.AllowedDeltaTypes, "fossil"))
 	return flags, nil
@@ -305,13 +308,15 @@ func (s *Shard) readLater(slot uint32, a *admission) channel.Refusal {
 	var pubs []channel.Publication
 	var top channel.Position
 	var err error = channel.ErrInternal.Err()
+	w := s.waits[c.sub]
 	e := s.later(slot, func(ctx context.Context) {
 		pubs, top, err = s.node.read(ctx, c, nil)
 	}, func(slot uint32, ses *session.Session) {
-		if s.waits[c.sub] == nil || string(s.hub.Name(c.sub)) != c.name || s.hub.Slot(c.sub) != slot {
+		if s.waits[c.sub] != w {
 			// The membership has ended meanwhile: another attempt is not this one's.
-			c.sub = 0
-			s.failed(slot, ses, c, channel.RefuseDisconnect(channel.DisconnectServerError))
+			if c.sub = 0; c.origin != byServer {
+				s.failed(slot, ses, c, channel.RefuseDisconnect(channel.DisconnectServerError))
+			}
 			return
 		}
 		if r := s.placed(slot, ses, c, pubs, top, err); r.Refused() {
@@ -410,7 +415,9 @@ func (s *Shard) admitted(slot uint32, ses *session.Session, a *admission, pubs [
 	r.Epoch, r.Offset, r.Data = top.Epoch, top.Offset, a.grant.Data
 	r.WasRecovering, r.Recovered, r.Delta = a.recovers, recovered, m.Flags&flagDelta != 0
 	if recovered {
-		r.Offset = a.since.Offset // the client gets to the top by what it is given
+		if len(pubs) > 0 || !a.opts.Caching() { // else the filter takes nothing of what it missed
+			r.Offset = a.since.Offset // the client gets to the top by what it is given
+		}
 		s.reply.publications(r, pubs)
 		if len(pubs) > 0 && r.Delta {
 			m.Flags |= flagBased

@@ -20,7 +20,7 @@ func (s *Shard) Tend() {
 	s.expiries.Advance(s.expiries.Now()+1, func(x uint32) { due = append(due, dueOf(s, x)) })
 	for _, d := range due { // one may end others
 		if s.extras.Live(d.extra, d.generation) {
-			s.ended(s.extras.At(d.extra).sub)
+			s.ranOut(s.extras.At(d.extra).sub)
 		}
 	}
 }
@@ -30,10 +30,14 @@ type due struct{ extra, generation uint32 }
 
 func dueOf(s *Shard, x uint32) due { return due{x, s.extras.Generation(x)} }
 
-// ended asks the backend whether a membership may go on, or ends it.
-func (s *Shard) ended(sub hub.Sub) {
+// ranOut asks the backend whether a membership may go on, or ends it.
+func (s *Shard) ranOut(sub hub.Sub) {
 	slot := s.hub.Slot(sub)
 	defer s.l.Caught(slot)
+	if s.waits[sub] != nil { // when it has been made
+		s.expiries.Set(s.hub.At(sub).Extra, s.expiries.Now()+1)
+		return
+	}
 	x := s.extras.At(s.hub.At(sub).Extra)
 	if now := s.l.Clock().Unix(); x.expireAt > now {
 		s.expires(sub, x.expireAt) // more than a year
@@ -127,24 +131,37 @@ func (t *tops) compare(s *Shard, from uint32) (next uint32, more bool) {
 		ch, here := s.hub.ID(bytesOf(t.names[i]))
 		if here && t.at[i] != (track.Place{}) && s.tracks.Check(ch, t.at[i]) {
 			if c, ok := s.hub.Begin(bytesOf(t.names[i])); ok {
-				s.l.Work(&losing{s, c})
+				s.l.Work(&losing{s, c, t.at[i]})
 			}
 		}
 	}
 	return uint32(end), end < len(t.names)
 }
 
-// losing ends the positioned memberships of a channel, in slices.
+// losing ends the positioned memberships of a channel, in slices, but for those that
+// have read the stream to its top by themselves.
 type losing struct {
 	s      *Shard
 	cursor hub.Cursor
+	top    track.Place
+}
+
+func (w *losing) has(m *hub.Member) bool {
+	if m.Flags&flagPositioned == 0 || m.Flags&flagWaiting != 0 {
+		return true
+	}
+	if m.Flags&flagBehind == 0 {
+		return false
+	}
+	floor := w.s.extras.At(w.s.hub.At(m.Sub).Extra).floor
+	return floor.Epoch == w.top.Epoch && floor.Offset >= w.top.Offset
 }
 
 // Slice implements [loop.Work].
 func (w *losing) Slice(*loop.Loop) (more bool) {
 	members := w.s.hub.Next(&w.cursor, nil, actSlice)
 	for _, m := range members {
-		if m.Flags&flagPositioned != 0 && m.Flags&(flagBehind|flagWaiting) == 0 {
+		if !w.has(&m) {
 			w.s.lostOne(m)
 		}
 	}

@@ -83,7 +83,7 @@
 //	                      publication of Channel.
 //	EffectReplyUnsubscribe, EffectReplyPublish
 //	                      reply an empty result to ID.
-//	EffectReplyRefresh    reply a refresh result to ID (Expires, TTL; client and version).
+//	EffectReplyRefresh    reply a refresh result to ID (Expires, TTL).
 //	EffectReplySubRefresh reply a sub_refresh result to ID (Expires, TTL).
 //	EffectReplyAnswer     reply the result that was kept for EffectAsk to ID.
 //	EffectPushSubscribe   push subscribe for Channel, before any publication of it.

@@ -106,6 +106,9 @@ func (m *model) history(name string, q broker.HistoryQuery, epoch string) (out [
 	if q.Since != nil && q.Since.Epoch != "" && q.Since.Epoch != s.epoch {
 		return nil, top, true, nil
 	}
+	if q.Reverse && q.Since != nil && q.Since.Offset > s.top+1 {
+		return nil, top, false, nil // ahead of what can be
+	}
 	for _, p := range s.pubs {
 		if q.Since == nil || !q.Reverse && p.pos.Offset > q.Since.Offset || q.Reverse && p.pos.Offset < q.Since.Offset {
 			out = append(out, p)

@@ -105,7 +105,7 @@ func (t *Tracks) Check(ch uint32, top Place) (lost bool) {
 		return false
 	}
 	if top.Epoch != s.at.Epoch || s.seen > s.at.Offset {
-		s.at, s.seen = top, 0
+		s.seen = 0 // at stays: who is still to hear of it must not follow from the top
 		return true
 	}
 	s.seen = top.Offset

@@ -35,6 +35,9 @@ type Stats struct {
 // Refusals is the number of requests refused with status s.
 func (s *Stats) Refusals(status handshake.Status) uint64 { return s.refusals[status].Load() }
 
+// Count adds a refusal by somebody else in the door's place.
+func (s *Stats) Count(status handshake.Status) { s.refusals[status].Add(1) }
+
 // Door is the first row of a loop's handler table. Use [New]. Loop-owned.
 type Door struct {
 	cfg     Config
