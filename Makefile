@@ -80,6 +80,10 @@ floors: ## the house rules alone: floors, sole importers, banned calls, sizes
 e2e: ## stock clients and the browser against a running server
 	$(call run_named,Stock|Browser|E2E|EndToEnd,. ./server/...,)
 
+.PHONY: compat
+compat: ## Shoal beside the reference server: raw transcripts, stock Go and JavaScript clients, compared field by field
+	$(call run_named,Transcripts|Stock,./server/compat,$(RACE))
+
 .PHONY: conform
 conform: export SHOAL_CONFORM := all
 conform: ## RFC 6455 and RFC 7692, case by case, whole and cut at every byte
@@ -110,11 +114,15 @@ CLIENT_CPU ?= 1
 ROUNDS     ?= 5
 
 .PHONY: bench
-bench: bench-micro bench-fanout bench-process ## everything that is measured
+bench: bench-micro bench-api bench-fanout bench-process ## everything that is measured
 
 .PHONY: bench-micro
 bench-micro: ## the benchmarks of single packages (BENCH=regexp chooses)
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $$($(GO) list ./... | grep -v '/server$$')
+
+.PHONY: bench-api
+bench-api: ## the HTTP API of a running program against a net/http server that does nothing
+	CGO_ENABLED=0 $(GO) test -count=1 -run '^$$' -bench '^BenchmarkAPI$$' -benchtime 10x ./server
 
 .PHONY: bench-fanout
 bench-fanout: ## one publication to CONNS against bare writes to the same sockets, and what it makes others wait
@@ -128,7 +136,8 @@ bench-process: build ## ROUNDS cold servers: memory and CPU per connection, echo
 
 .PHONY: budget
 budget: ## the memory ledger and what a collection costs, against server/docs/BUDGET.md
-	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 30m -run Budget -bench Budget -benchtime 5x ./server
+	CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 30m -run Budget -bench 'Budget|ConnectAndSubscribe|Recovery' -benchtime 5x ./server
+	CGO_ENABLED=0 $(GO) test -count=1 -timeout 30m -run '^$$' -bench 'StoredPublication/.*/300of300' -benchtime 1x ./server/history
 
 .PHONY: million-small
 million-small: build ## the million-connection test in small: CONNS connections held with heartbeats, then a verified fan-out

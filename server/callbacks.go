@@ -69,7 +69,9 @@ type Callbacks struct {
 	// OnRPC answers a client's call, and rpc of the server API (Client.Transport is "api"
 	// then). A method it does not know it refuses with [MethodNotFound].
 	OnRPC func(ctx context.Context, r *RPCRequest) (*RPCReply, error)
-	// OnMessage takes a message that has no answer; only a *Disconnect can refuse it.
+	// OnMessage takes a message that has no answer; only a *Disconnect can refuse it. Nobody
+	// waits for it: it may be called for several messages of a session at a time, and a
+	// message is dropped, and counted, when too many wait for a worker.
 	OnMessage func(ctx context.Context, r *MessageRequest) error
 	// OnDisconnect is told of every session that had connected and has ended: why.Code is
 	// 3000 when the client went. Not in order among sessions, but always, also for those
@@ -142,13 +144,15 @@ func (p *Program) useCallbacks(n *node.Config) {
 		n.Backend = p.backend
 	}
 	if c.OnDisconnect != nil {
-		n.Ended = newPartings(c.OnDisconnect, p.workerPanicked, p.opts.Logger).add
+		p.partings = newPartings(c.OnDisconnect, p.workerPanicked, p.opts.Logger)
+		n.Ended = p.partings.add
 	}
 	if len(c.Headers) > 0 { // the proxies have taken their lists already
 		kept := &p.cfg.Client.Proxy.Connect.HTTPHeaders
 		*kept = slices.Concat(*kept, c.Headers)
 		n.HeadersKept = true
 	}
+	n.Session.Send = n.Session.Send || c.OnMessage != nil
 	n.Emulated = slices.Clone(n.Emulated)
 	for _, name := range c.EmulatedHeaders {
 		n.Emulated = append(n.Emulated, strings.ToLower(name))
@@ -280,14 +284,14 @@ func (c *callbacks) Send(ctx context.Context, r *MessageRequest) (channel.Refusa
 		return c.next.Send(ctx, r)
 	}
 	err := c.OnMessage(ctx, r)
-	if err == nil {
-		return channel.Refusal{}, nil
+	refusal := refusalOf(err)
+	if refusal.Disconnect != nil {
+		err = nil // it is the answer
 	}
-	if refusal := refusalOf(err); refusal.Disconnect != nil {
-		return refusal, nil
+	if err != nil {
+		c.log.Warn("callback failed", "event", backend.Send.String(), "error", err)
 	}
-	c.log.Warn("callback failed", "event", backend.Send.String(), "error", err)
-	return channel.Refusal{}, err
+	return channel.Refusal{Disconnect: refusal.Disconnect}, err
 }
 
 // ChannelState is told by the node.

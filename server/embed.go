@@ -51,7 +51,7 @@ func (p *Program) Handler() http.Handler {
 
 // API is the server API for the program itself: the methods, requests and errors of the
 // HTTP API without its encoding. Data is what clients get, for JSON clients JSON. Any
-// goroutine, while Run runs.
+// goroutine; before Run serves and after it has ended everything fails with error 100.
 func (p *Program) API() *api.Calls {
 	return &api.Calls{
 		Service: service{p}, BatchMax: p.cfg.HTTPAPI.BatchLimit, BroadcastMax: p.cfg.HTTPAPI.BroadcastLimit,
@@ -90,6 +90,8 @@ const (
 	textTaken = "The server's middleware does not let go of the connection (http.Hijacker). Mount the WebSocket endpoint outside of it."
 )
 
+const logWritten = "WebSocket upgrade refused: middleware wrote a response before the handler was called; mount Program.Handler outside of it"
+
 // ServeHTTP implements [http.Handler].
 func (m *mount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -100,7 +102,7 @@ func (m *mount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotImplemented, textTLS)
 		return
 	case written(w):
-		m.p.opts.Logger.Error("WebSocket upgrade refused: middleware wrote a response before the handler was called; mount Program.Handler outside of it", "path", r.URL.Path)
+		m.p.opts.Logger.Error(logWritten, "path", r.URL.Path)
 		return // with that response
 	}
 	a, status := m.admit(r)
@@ -115,8 +117,8 @@ func (m *mount) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotImplemented, textTaken)
 		return
 	}
-	if buffered.Writer.Buffered() > 0 {
-		m.p.opts.Logger.Error("WebSocket upgrade refused: middleware wrote a response before the handler was called; mount Program.Handler outside of it", "path", r.URL.Path)
+	if buffered.Writer.Buffered() > 0 { // not net/http's, which sends it
+		m.p.opts.Logger.Error(logWritten, "path", r.URL.Path)
 		_ = errors.Join(buffered.Flush(), conn.Close()) // the client gets what there is
 		return
 	}
@@ -236,25 +238,48 @@ func refuse(w http.ResponseWriter, code int, text string) {
 	http.Error(w, text, code)
 }
 
-// written says whether a response was begun. net/http tells nobody, and would let a begun
-// response be hijacked: its bytes would stand before the 101. So its own flag is looked at,
-// and those that frameworks' writers tell. What is missed here and was not flushed yet is
-// seen after Hijack.
+// written says whether a response was begun. net/http tells nobody, and lets a begun
+// response be hijacked: its bytes would stand before the 101. So its own flag is looked at
+// through the wrappers of middleware, and what frameworks' writers tell.
 func written(w http.ResponseWriter) bool {
-	for {
+	for range wrappersMax {
 		if f, ok := w.(interface{ Written() bool }); ok && f.Written() { // gin and others
 			return true
 		}
-		if v := reflect.Indirect(reflect.ValueOf(w)); v.Kind() == reflect.Struct {
-			f, ok := v.Type().FieldByName("wroteHeader")
-			if ok && len(f.Index) == 1 && f.Type.Kind() == reflect.Bool && v.Field(f.Index[0]).Bool() {
-				return true
-			}
-		}
 		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
-			return false
+			break
 		}
 		w = u.Unwrap()
 	}
+	return wroteHeader(reflect.ValueOf(w), wrappersMax)
+}
+
+// wrappersMax is how many writers one behind the other are looked at.
+const wrappersMax = 16
+
+// wroteHeader looks for the flag of net/http's response in a writer, and in those it wraps
+// in a field.
+func wroteHeader(v reflect.Value, deep int) bool {
+	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct || deep == 0 {
+		return false
+	}
+	writer := reflect.TypeFor[http.ResponseWriter]()
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		switch {
+		case f.Name == "wroteHeader" && f.Type.Kind() == reflect.Bool:
+			if v.Field(i).Bool() {
+				return true
+			}
+		case f.Type.Implements(writer):
+			if wroteHeader(v.Field(i), deep-1) {
+				return true
+			}
+		}
+	}
+	return false
 }

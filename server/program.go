@@ -81,6 +81,8 @@ type Program struct {
 
 	grpc         *rpc.Server // nil: off, as its listener
 	grpcListener net.Listener
+
+	partings *partings // nil: nobody wants to know
 }
 
 // row is what one loop serves.
@@ -205,11 +207,13 @@ func (r *row) table() []loop.Handler {
 // listen binds the front door and the internal port.
 func (p *Program) listen() error {
 	var err error
-	front := hostPort(p.cfg.HTTPServer.Address, p.cfg.HTTPServer.Port)
-	if p.addr, err = p.loops.Listen(front, kindDoor); err != nil {
-		return err
+	if !p.opts.Embed.NoListener {
+		front := hostPort(p.cfg.HTTPServer.Address, p.cfg.HTTPServer.Port)
+		if p.addr, err = p.loops.Listen(front, kindDoor); err != nil {
+			return err
+		}
+		p.out.Bound(net.TCPAddrFromAddrPort(p.addr))
 	}
-	p.out.Bound(net.TCPAddrFromAddrPort(p.addr))
 	if err := p.openGRPC(); err != nil {
 		return err
 	}
@@ -339,7 +343,7 @@ func (p *Program) shutdown(drain func(ctx context.Context) error) error {
 	p.opts.Logger.Info("shutting down", "timeout", p.cfg.Shutdown.Timeout)
 	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Shutdown.Timeout)
 	defer cancel()
-	err := errors.Join(drain(ctx), p.loops.Shutdown(ctx))
+	err := errors.Join(drain(ctx), p.loops.Shutdown(ctx), p.partings.close(ctx))
 	if p.grpc != nil {
 		err = errors.Join(err, p.grpc.Shutdown(ctx))
 	}
