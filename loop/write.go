@@ -45,7 +45,10 @@ func (l *Loop) uncork() {
 		if c := l.conns.At(slot); c.state == stateOpen {
 			alone := c.backlog.Empty() // one reply is taken, however large (Config.BacklogBytesMax)
 			l.writeOrQueue(slot, c, b)
-			if !alone && c.state == stateOpen && l.over(c, 0) {
+			if c.state != stateOpen || !l.over(c, 0) {
+				continue
+			}
+			if !alone || c.has(flagNodeLimit) || l.overNode(c, 0) { // one alone is taken, but not past the node's limit
 				l.drop(slot, ReasonSlow, nil)
 			}
 		}
@@ -130,11 +133,16 @@ func (l *Loop) over(c *conn, n int) bool {
 	if int(c.backlogBytes)+n > l.cfg.BacklogBytesMax {
 		return true
 	}
-	if c.has(flagBlocked) && l.group.backlog.Load()+l.backlog-l.backlogPublished+int64(n) > l.cfg.NodeBacklogBytesMax {
+	if l.overNode(c, n) {
 		c.flags |= flagNodeLimit
 		return true
 	}
 	return false
+}
+
+// overNode is over for the node's limit alone.
+func (l *Loop) overNode(c *conn, n int) bool {
+	return c.has(flagBlocked) && l.group.backlog.Load()+l.backlog-l.backlogPublished+int64(n) > l.cfg.NodeBacklogBytesMax
 }
 
 func (l *Loop) publishBacklog() {

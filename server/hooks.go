@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"shoal/pool/worker"
 	"shoal/server/api/hooks"
 	"shoal/server/channel"
 	"shoal/server/config"
@@ -94,6 +95,32 @@ func asksBackend(c *config.Config) bool {
 	}
 	return len(c.Proxies) > 0
 }
+
+// workerConfig has a worker for every question that the proxies may be asked at once, so
+// that a slow one takes none from the others, and some for what asks no backend.
+func (p *Program) workerConfig() worker.Config {
+	c, n := &p.cfg, 2*worker.WorkersDefault
+	add := func(proxy *config.Proxy) {
+		if proxy.Endpoint != "" {
+			n += proxy.MaxConcurrency
+		}
+	}
+	for _, one := range [...]*config.Proxy{
+		&c.Client.Proxy.Connect.Proxy, &c.Client.Proxy.Refresh.Proxy, &c.ChannelProxy.Subscribe,
+		&c.ChannelProxy.Publish, &c.ChannelProxy.SubRefresh, &c.RPC.Proxy,
+	} {
+		add(one)
+	}
+	for i := range c.Proxies {
+		add(&c.Proxies[i].Proxy)
+	}
+	n = min(n, workersMax)
+	return worker.Config{Workers: n, QueueMax: 4 * n, OnPanic: p.workerPanicked}
+}
+
+// workersMax bounds the goroutines that questions may take; each is there only while it
+// has something to ask.
+const workersMax = 4096
 
 // endpoint translates one proxy; it reads the files of its certificates.
 func endpoint(c *config.Proxy) (hooks.Endpoint, error) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -39,19 +40,31 @@ func (p *Program) tend(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		for _, r := range p.rows {
-			if err := r.l.Post(tending{r}); err != nil {
-				break // the loop is busy or has ended: another time
-			}
+		p.tendOnce(ctx, every > 0 && n%every == 0)
+	}
+}
+
+// tendOnce is one second's work. A panic in it is logged and not the end of the server.
+func (p *Program) tendOnce(ctx context.Context, positions bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.opts.Logger.Error("panic recovered", "where", "housekeeping", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		}
-		p.broker.Expire(expireBudget)
-		p.node.TellSignals()
-		p.node.TellStates(p.opts.Clock())
-		if every > 0 && n%every == 0 {
-			if err := p.node.CheckPositions(ctx); err != nil && ctx.Err() == nil {
-				p.opts.Logger.Warn("positions were not compared with the broker", "error", err)
-			}
+	}()
+	for _, r := range p.rows {
+		if err := r.l.Post(tending{r}); err != nil {
+			break // the loop is busy or has ended: another time
 		}
+	}
+	p.broker.Expire(expireBudget)
+	p.node.TellSignals()
+	p.node.TellStates(p.opts.Clock())
+	p.node.TendCursors(p.opts.Clock())
+	if !positions {
+		return
+	}
+	if err := p.node.CheckPositions(ctx); err != nil && ctx.Err() == nil {
+		p.opts.Logger.Warn("positions were not compared with the broker", "error", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"shoal/server/auth"
 	"shoal/server/channel"
 	"shoal/server/metrics"
+	"shoal/server/node/seal"
 	transport "shoal/server/transport/ws"
 )
 
@@ -89,8 +90,16 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 		},
 		RecoveredPublications: s.RecoveredPublications.Load(), Insufficient: s.Insufficient.Load(),
 		Unsubscribed: s.Unsubscribed.Load(), SignalsFailed: s.SignalsFailed.Load(), MessagesDropped: s.MessagesDropped.Load(),
+		ResumeTokens: s.ResumeTokens.Load(), Acknowledged: s.Acknowledged.Load(),
+		Redeliveries: []metrics.Labeled{
+			{Label: "redelivered", Count: s.Redelivered.Load()}, {Label: "lost", Count: s.RedeliveryLost.Load()},
+		},
 		Hooks: p.hookSnapshots(), Workers: p.workerSnapshot(), History: p.historySnapshot(),
 	}
+	for r := range seal.ReasonCount {
+		out.Resumes = append(out.Resumes, metrics.Labeled{Label: r.String(), Count: s.Resumes[r].Load()})
+	}
+	out.Cursors, out.CursorsEvicted, out.CursorBytes = p.node.Cursors()
 	s.EachCommand(func(m string, n uint64) { out.Commands = append(out.Commands, metrics.Labeled{Label: m, Count: n}) })
 	s.EachError(func(code uint32, n uint64) { out.Errors = append(out.Errors, coded(code, n)) })
 	s.EachDisconnect(func(code uint32, n uint64) { out.Disconnects = append(out.Disconnects, coded(code, n)) })

@@ -111,7 +111,7 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 		buffers: buffer.New(buffer.Config{}),
 		out:     door.NewListener(waitingMax, requestConnsMax),
 	}
-	p.workers = worker.New(worker.Config{OnPanic: p.workerPanicked})
+	p.workers = worker.New(p.workerConfig())
 	nodeConfig, err := p.nodeConfig()
 	if err != nil {
 		return nil, err
@@ -305,7 +305,7 @@ func (p *Program) Run(ctx context.Context) error {
 			stopBroker()
 			select {
 			case <-brokerEnded:
-				return errors.Join(p.node.Drain(ctx), p.workers.Close(ctx), p.closeHooks(ctx))
+				return p.node.Drain(ctx)
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -343,7 +343,9 @@ func (p *Program) shutdown(drain func(ctx context.Context) error) error {
 	p.opts.Logger.Info("shutting down", "timeout", p.cfg.Shutdown.Timeout)
 	ctx, cancel := context.WithTimeout(context.Background(), p.cfg.Shutdown.Timeout)
 	defer cancel()
-	err := errors.Join(drain(ctx), p.loops.Shutdown(ctx), p.partings.close(ctx))
+	err := errors.Join(drain(ctx), p.loops.Shutdown(ctx))
+	p.endWorkers(ctx)
+	err = errors.Join(err, p.closeHooks(ctx), p.partings.close(ctx))
 	if p.grpc != nil {
 		err = errors.Join(err, p.grpc.Shutdown(ctx))
 	}
@@ -356,6 +358,16 @@ func (p *Program) shutdown(drain func(ctx context.Context) error) error {
 		return fmt.Errorf("shutdown took longer than shutdown.timeout (%s), what was left has been cut: %w", p.cfg.Shutdown.Timeout, err)
 	}
 	return nil
+}
+
+// endWorkers lets questions that are being asked end; after a quarter of the time for the
+// shutdown their contexts do. Their sessions are gone by now.
+func (p *Program) endWorkers(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Shutdown.Timeout/4)
+	defer cancel()
+	if err := p.workers.Close(ctx); err != nil {
+		p.opts.Logger.Warn("questions to the backend were given up", "error", err)
+	}
 }
 
 // Close frees what New bound if the program was never Run. It does nothing after

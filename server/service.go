@@ -25,6 +25,11 @@ func (s service) Subscribe(ctx context.Context, r api.Subscription) *channel.Err
 	if sessionless(r.Target) {
 		return nil
 	}
+	if r.ExpireAt > 0 && r.ExpireAt <= s.p.opts.Clock().Unix() {
+		e := *channel.ErrBadRequest.Err()
+		e.Message += ": expire_at is over"
+		return &e
+	}
 	_, e := s.p.node.Subscribe(ctx, target(r.Target), node.Subscription{
 		Channel: r.Channel, Info: r.Info, Data: r.Data, Since: r.Since, ExpireAt: r.ExpireAt, Override: r.Override,
 	})

@@ -18,6 +18,7 @@ import (
 	"shoal/server/config"
 	"shoal/server/node"
 	"shoal/server/node/route"
+	"shoal/server/node/seal"
 	"shoal/server/node/wire"
 	"shoal/server/session"
 	"shoal/server/transport/door"
@@ -80,13 +81,18 @@ func (p *Program) nodeConfig() (node.Config, error) {
 		Version: p.opts.Version,
 		Session: sessionConfig(&p.cfg, rules), Auth: authority, Forms: p.forms(),
 		Random: p.opts.Random, Logger: p.opts.Logger, Bytes: p.bytes,
-		Commands: proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
-		Workers:  p.workers, Backend: p.backend,
+		Commands:        proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
+		WaitingBytesMax: p.cfg.WebSocket.MessageSizeLimit,
+		Workers:         p.workers, Backend: p.backend,
 		Emulated:   p.emulatedHeaders(),
 		HistoryMax: p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
 		ExpiredSubWait: p.cfg.Client.ExpiredSubCloseDelay, ServerTime: p.cfg.Client.ConnectIncludeServerTime,
 		UserHeader: strings.ToLower(p.cfg.Client.UserIDHTTPHeader), HeadersKept: len(p.cfg.KeptHeaders()) > 0,
 		SingleConn: p.cfg.Client.PersonalChannel.Enabled && p.cfg.Client.PersonalChannel.SingleConnection,
+		Resume: node.ResumeConfig{
+			Window: p.cfg.Client.Resume.Window, Clock: p.opts.Clock, UserClaim: p.cfg.Client.Token.UserIDClaim,
+			Keys: seal.Config{Secret: p.cfg.Client.Resume.SecretKey, Previous: p.cfg.Client.Resume.PreviousSecretKey},
+		},
 	}, nil
 }
 
@@ -188,8 +194,8 @@ func (p *Program) framer(enc proto.Encoding, codec *deflate.Codec) func(dst, scr
 	}
 	return func(dst, scratch, payload []byte) ([]byte, []byte) {
 		packed, err := msgpack.AppendReplies(nil, payload)
-		if err != nil { // our own Protobuf is always transcoded
-			panic(err)
+		if err != nil {
+			return dst[:0], scratch
 		}
 		return frame(dst, scratch, packed)
 	}

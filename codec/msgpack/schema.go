@@ -71,10 +71,10 @@ func build() tables {
 
 // The schema must stay in these bounds; a new field beyond them fails every test at once.
 const (
-	fieldsMax    = 64  // of a message: the bits of unpacker's set of fields
-	numberMax    = 255 // byNumber is a plain list
-	keyBytesMax  = 31  // a fixstr
-	smallMapMost = 15  // fields of a message whose map header has one byte
+	fieldsMax    = 64   // of a message: the bits of unpacker's set of fields
+	numberMax    = 1023 // byNumber is a plain list; ours begin at 1000
+	keyBytesMax  = 31   // a fixstr
+	smallMapMost = 15   // fields of a message whose map header has one byte
 )
 
 func messageOf(d protoreflect.MessageDescriptor, known map[protoreflect.FullName]*message) *message {

@@ -96,6 +96,8 @@ func (r *jsonReader) connectRequest(m *ConnectRequest) {
 			m.Headers = r.stringMap()
 		case "flag":
 			m.Flag = r.int64()
+		case "resume":
+			m.Resume = r.str()
 		default:
 			r.skip()
 		}

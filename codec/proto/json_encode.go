@@ -96,6 +96,8 @@ func (w *jsonWriter) connectResult(m *ConnectResult) {
 	w.str(`"session":`, m.Session)
 	w.str(`"node":`, m.Node)
 	w.int(`"time":`, m.Time)
+	w.str(`"resume":`, m.Resume)
+	w.flag(`"resumed":`, m.Resumed)
 }
 
 func (w *jsonWriter) subs(m map[string]*SubscribeResult) {
@@ -127,6 +129,7 @@ func (w *jsonWriter) subscribeResult(m *SubscribeResult) {
 	w.flag(`"was_recovering":`, m.WasRecovering)
 	w.flag(`"delta":`, m.Delta)
 	w.int(`"id":`, m.Id)
+	w.str(`"resume":`, m.Resume)
 }
 
 // presence writes the map even when it is empty: clients look into it unasked.
@@ -352,6 +355,7 @@ func (w *jsonWriter) connectRequest(m *ConnectRequest) {
 	w.str(`"version":`, m.Version)
 	w.stringMap(`"headers":`, m.Headers)
 	w.int(`"flag":`, m.Flag)
+	w.str(`"resume":`, m.Resume)
 }
 
 func (w *jsonWriter) subscribeRequest(m *SubscribeRequest) {

@@ -164,6 +164,10 @@ func (r *jsonReader) connectResult(m *ConnectResult) {
 			m.Node = r.str()
 		case "time":
 			m.Time = r.int64()
+		case "resume":
+			m.Resume = r.str()
+		case "resumed":
+			m.Resumed = r.boolean()
 		default:
 			r.skip()
 		}
@@ -206,6 +210,8 @@ func (r *jsonReader) subscribeResult(m *SubscribeResult) {
 			m.Delta = r.boolean()
 		case "id":
 			m.Id = r.int64()
+		case "resume":
+			m.Resume = r.str()
 		default:
 			r.skip()
 		}

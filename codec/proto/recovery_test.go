@@ -34,7 +34,7 @@ func recovery() (command *Command, reply *Reply) {
 func TestTrustedPayloadsAreWrittenAlike(t *testing.T) {
 	for seed := range uint64(200) {
 		reply := new(Reply)
-		fill(rand.New(rand.NewPCG(seed, 3)), reply.ProtoReflect(), 3)
+		fill(rand.New(rand.NewPCG(seed, 3)), reply.ProtoReflect(), 3, false)
 		for _, enc := range []Encoding{JSON, Protobuf, MessagePack} {
 			want, err1 := AppendReply(nil, enc, reply)
 			got, err2 := AppendReplyWith(nil, enc, reply, Trusted)
@@ -151,7 +151,7 @@ func TestEveryPushIsTheStockServersPush(t *testing.T) {
 		for seed := range uint64(40) {
 			rng := rand.New(rand.NewPCG(seed, uint64(fd.Number())))
 			push := &Push{Channel: nasty[rng.IntN(len(nasty))]}
-			fill(rng, push.ProtoReflect().Mutable(fd).Message(), 3)
+			fill(rng, push.ProtoReflect().Mutable(fd).Message(), 3, false)
 			checkReply(t, &Reply{Push: push})
 			checkReply(t, pb.Clone(&Reply{Push: &Push{Pub: push.Pub, Join: push.Join, Leave: push.Leave, Connect: push.Connect}}).(*Reply))
 		}

@@ -87,7 +87,7 @@ func TestCommandVectors(t *testing.T) {
 				mustSame(t, also, oneCommand(t, []byte(also), JSON), want)
 			}
 			mustEncode(t, v, encode)
-			if cmd := pb.Clone(want).(*Command); cmd.GetSubscribe().GetType() == 0 {
+			if cmd := pb.Clone(want).(*Command); pb.Equal(cmd, withoutTypes(cmd)) {
 				checkCommand(t, cmd)
 			}
 		})
@@ -111,7 +111,10 @@ func TestReplyVectors(t *testing.T) {
 			want := oneReply(t, []byte(v.json), JSON)
 			mustSame(t, "wire", oneReply(t, v.wire, Protobuf), want)
 			mustEncode(t, v, encode)
-			checkReply(t, pb.Clone(want).(*Reply))
+			all := pb.Clone(want).(*Reply)
+			if stockOnly(all.ProtoReflect()); pb.Equal(all, want) {
+				checkReply(t, all)
+			}
 		})
 	}
 }

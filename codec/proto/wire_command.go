@@ -66,6 +66,8 @@ func (r *wireReader) connectRequest(m *ConnectRequest) {
 			m.Headers = r.stringEntry(m.Headers)
 		case 7<<3 | wireVarint:
 			m.Flag = int64(r.varint())
+		case 1000<<3 | wireBytes:
+			m.Resume = r.str()
 		default:
 			r.skip()
 		}

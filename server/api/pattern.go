@@ -3,11 +3,15 @@ package api
 import (
 	"container/heap"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 )
+
+// patternBytesMax bounds a pattern: it is matched against every channel there is.
+const patternBytesMax = 1 << 10
 
 // compilePattern reads the pattern of a channels call: * stands for any run of characters, the slash included, ? for one, [a-c] for one
 // of a class and [!a-c] for one outside it, and a backslash takes away such a meaning. It is Centrifugo's language but for alternatives in
@@ -15,6 +19,9 @@ import (
 //
 // path.Match knows all of it but a * that passes over slashes, so slashes become a control character on both sides.
 func compilePattern(pattern string) (match func(name string) bool, err error) {
+	if len(pattern) > patternBytesMax {
+		return nil, fmt.Errorf("it has %d bytes, at most %d", len(pattern), patternBytesMax)
+	}
 	var b strings.Builder
 	for i := 0; i < len(pattern); i++ {
 		switch c := pattern[i]; {

@@ -52,6 +52,9 @@ type Broker interface {
 	Subscribe(name string) error
 	// Unsubscribe ends it; publications may still arrive for a moment.
 	Unsubscribe(name string) error
+	// Vacated says that no session of the node is subscribed any more, so that the broker
+	// may drop a stream in which nothing was ever published. It does not block.
+	Vacated(name string)
 	// Run connects and delivers until ctx ends. A broker calls Deliver only
 	// between the start and the end of Run.
 	Run(ctx context.Context, to Deliverer) error
@@ -100,6 +103,9 @@ type HistoryQuery struct {
 	Since   *channel.Position
 	Limit   int // 0: only the position; < 0: no limit
 	Reverse bool
+	// Peek: a channel without a stream gets none. For questions of those that will not
+	// be members, so that asking for names costs no memory.
+	Peek    bool
 	MetaTTL time.Duration // see PublishOptions.HistoryMetaTTL
 }
 

@@ -38,6 +38,8 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 		{without(Options{HistorySize: 1, HistoryTTL: time.Hour, HistoryMetaTTL: time.Minute}), "channel.without_namespace.history_ttl", "1m0s"},
 		{Config{HistoryMetaTTL: time.Minute, WithoutNamespace: Options{HistorySize: 1, HistoryTTL: time.Hour}}, "channel.without_namespace.history_ttl", "1m0s"},
 		{without(Options{ForceRecovery: true}), "channel.without_namespace.force_recovery", "no history"},
+		{without(Options{Acknowledge: true}), "channel.without_namespace.acknowledge", "no history"},
+		{without(Options{Acknowledge: true, HistorySize: 1, HistoryTTL: 1, ForceRecoveryMode: "cache"}), "channel.without_namespace.acknowledge", "stream"},
 		{without(Options{ForceRecoveryMode: "x"}), "channel.without_namespace.force_recovery_mode", "stream, cache"},
 		{without(Options{AutoCacheRecover: true}), "channel.without_namespace.auto_cache_recover", "cache mode"},
 		{without(Options{AutoCacheRecover: true, ForceRecovery: true, HistorySize: 1, HistoryTTL: 1}), "channel.without_namespace.auto_cache_recover", "force_recovery_mode = cache"},

@@ -43,6 +43,7 @@ type Options struct {
 	AllowRecovery     bool     `key:"allow_recovery" doc:"Clients that ask for it get what they missed when they come back, from history."`
 	ForceRecoveryMode string   `key:"force_recovery_mode" doc:"stream = every missed publication in order; cache = only the latest one; empty = stream."`
 	AutoCacheRecover  bool     `key:"auto_cache_recover" doc:"Every new subscription gets the latest publication without asking. Needs force_recovery and force_recovery_mode = cache."`
+	Acknowledge       bool     `key:"acknowledge" doc:"Users acknowledge what they got (rpc shoal.ack), and one who subscribes without a position gets everything after that, from history. Needs history_size and history_ttl, and recovery in stream mode. Shoal's own."`
 	AllowedDeltaTypes []string `key:"allowed_delta_types" doc:"Kinds of differences subscribers may ask for in place of whole publications: fossil; empty = none."`
 	DeltaPublish      bool     `key:"delta_publish" doc:"Publications are made into differences for the subscribers that asked for them, without the delta flag of the API."`
 	AllowTagsFilter   bool     `key:"allow_tags_filter" doc:"Subscribers may ask for publications with certain tags only."`
@@ -122,6 +123,12 @@ func (j *judge) history(o *Options, metaTTL time.Duration) {
 	}
 	if o.ForceRecovery && o.HistorySize == 0 {
 		j.refuse("force_recovery", true, "there is no history to recover from", both)
+	}
+	if o.Acknowledge && o.HistorySize == 0 {
+		j.refuse("acknowledge", true, "there is no history to deliver again from", both)
+	}
+	if o.Acknowledge && o.Caching() {
+		j.refuse("acknowledge", true, "recovery in cache mode gives the latest publication only", "set force_recovery_mode = stream, or switch it off")
 	}
 	if o.AutoCacheRecover && (!o.ForceRecovery || !o.Caching()) {
 		j.refuse("auto_cache_recover", true, "it works on recovery in cache mode only",

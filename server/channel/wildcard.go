@@ -12,6 +12,9 @@ import "strings"
 // [Wildcard] and [Match] know this syntax only. Which names are wildcards, and which
 // channels they cover, depends on the namespace too: [Rules.Wildcard], [Rules.Match].
 
+// Separators are the bytes that segments end at.
+const Separators = "./:"
+
 // isSeparator says whether segments end at b.
 func isSeparator(b byte) bool { return b == '.' || b == '/' || b == ':' }
 
@@ -88,6 +91,16 @@ func (r *Rules) Wildcard(name string) bool {
 	return found && ns.options.AllowWildcard && Wildcard(rest) && !r.UserLimited(name)
 }
 
+// Head is the part of a name that says which namespace it is of: private prefix, name
+// and boundary. No star in it means anything. It does not allocate.
+func (r *Rules) Head(name string) string {
+	_, rest, found := r.split(name)
+	if !found {
+		return name
+	}
+	return name[:len(name)-len(rest)]
+}
+
 // Match says whether the publications of a channel go to the subscribers of a wildcard.
 // Both are in the same namespace, and both private or neither, so that a star never opens
 // what has rules of its own; a user-limited channel is covered by no wildcard. It does
@@ -114,7 +127,7 @@ func (o Options) streamless() Options {
 	o.HistorySize, o.HistoryTTL = 0, 0
 	o.ForcePositioning, o.AllowPositioning = false, false
 	o.ForceRecovery, o.AllowRecovery = false, false
-	o.ForceRecoveryMode, o.AutoCacheRecover = "", false
+	o.ForceRecoveryMode, o.AutoCacheRecover, o.Acknowledge = "", false, false
 	o.AllowedDeltaTypes, o.DeltaPublish = nil, false
 	return o
 }

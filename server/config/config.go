@@ -92,7 +92,16 @@ type Client struct {
 	ConnectIncludeServerTime         bool              `key:"connect_include_server_time" doc:"Tells the time in the answer to connect."`
 	UserIDHTTPHeader                 string            `key:"user_id_http_header" doc:"Header of the upgrade request that names the user, set by a proxy in front that clients cannot go around; empty = none."`
 	PersonalChannel                  PersonalChannel   `key:"subscribe_to_user_personal_channel"`
+	Resume                           Resume            `key:"resume"`
 	Proxy                            ClientProxies     `key:"proxy"`
+}
+
+// Resume lets clients that ask for it come back in one command, with a token instead of a verified identity and a command
+// for every subscription (Shoal's own).
+type Resume struct {
+	Window            time.Duration `key:"window" doc:"How long after it was given a resume token brings a client back; 0 = none are given."`
+	SecretKey         string        `key:"secret_key" secret:"true" doc:"Secret that resume tokens are sealed with, 16 bytes at least; empty = a random one, and tokens end with the process. One of its own lets them outlive a restart, which forgets what was disconnected or unsubscribed within client.resume.window before."`
+	PreviousSecretKey string        `key:"previous_secret_key" secret:"true" doc:"Former secret, whose tokens are still taken while secrets are being rotated; empty = none."`
 }
 
 // PersonalChannel subscribes every user to a channel of his own when he connects.

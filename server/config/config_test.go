@@ -73,6 +73,13 @@ func TestValidateRefuses(t *testing.T) {
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"*", "https://{a,b}.example.com"} }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"https://example.com:99999"} }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{""} }},
+		{"client.resume.window", func(c *Config) { c.Client.Resume.Window = 25 * time.Hour }},
+		{"client.resume.window", func(c *Config) { c.Client.Resume.Window = -1 }},
+		{"client.resume.secret_key", func(c *Config) { c.Client.Resume.SecretKey = "hush" }},
+		{"client.resume.previous_secret_key", func(c *Config) {
+			c.Client.Resume.SecretKey, c.Client.Resume.PreviousSecretKey = "0123456789abcdef", "hush"
+		}},
+		{"client.resume.previous_secret_key", func(c *Config) { c.Client.Resume.PreviousSecretKey = "0123456789abcdef" }},
 		{"client.token.hmac_previous_secret_key", func(c *Config) { c.Client.Token.HMACPreviousSecretKey = "old" }},
 		{"channel.max_length", func(c *Config) { c.Channel.MaxLength = 1025 }},
 		{"channel.namespace_boundary", func(c *Config) { c.Channel.NamespaceBoundary = "\t" }},

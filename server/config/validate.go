@@ -152,6 +152,24 @@ func (v *validator) client(c Client) {
 	}
 	v.token("client.token", c.Token)
 	v.token("client.subscription_token", c.SubscriptionToken.Token)
+	v.resume(c.Resume)
+}
+
+// resumeSecretBytes is the length of the shortest secret that is worth its name.
+const resumeSecretBytes = 16
+
+func (v *validator) resume(r Resume) {
+	const change = "write 16 random bytes or more, such as what openssl rand -hex 16 prints"
+	v.within("client.resume.window", r.Window, 0, day)
+	if n := len(r.SecretKey); n > 0 && n < resumeSecretBytes {
+		v.refuse("client.resume.secret_key", "too short to be a secret", change)
+	}
+	switch n := len(r.PreviousSecretKey); {
+	case n > 0 && n < resumeSecretBytes:
+		v.refuse("client.resume.previous_secret_key", "too short to be a secret", change)
+	case n > 0 && r.SecretKey == "":
+		v.refuse("client.resume.previous_secret_key", "there is a former secret and no present one", "set client.resume.secret_key")
+	}
 }
 
 // origin refuses an entry that the handshake would not understand, by its own rules. It is an error and not a warning: an entry left

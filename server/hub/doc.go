@@ -4,8 +4,9 @@
 //
 // # Memory
 //
-// A subscription is 20 bytes in a slab and 4 bytes in its channel's member list;
-// a channel is 20 bytes plus its interned name. None of it holds a pointer, so
+// A subscription is 24 bytes in a slab, 7 of them what the node keeps in it
+// ([Membership]), and 4 bytes in its channel's member list; a channel is 20 bytes plus
+// its interned name. None of it holds a pointer, so
 // the collector has nothing to scan however many members there are. Member lists
 // of up to 4,096 members live in size-classed arenas; only longer ones are Go
 // slices, and of those there are few.

@@ -29,6 +29,7 @@ func full() Sources {
 			return NodeSnapshot{
 				Sessions: 3, Drops: []Labeled{{"slow", 4}}, Disconnects: []Labeled{{"3012", 2}}, Errors: []Labeled{{"105", 1}},
 				Commands: []Labeled{{"connect", 5}}, Hooks: []HookSnapshot{{Name: "rpc/default", Calls: 7, Retries: 1, Time: 1500 * time.Millisecond, Errors: []Labeled{{"timeout", 2}}, Open: true}},
+				Resumes: []Labeled{{"accepted", 3}}, ResumeTokens: 4, Redeliveries: []Labeled{{"redelivered", 2}}, Cursors: 9,
 				Recoveries: []Labeled{{"recovered", 5}}, RecoveredPublications: 17, Insufficient: 2, Unsubscribed: 3,
 				Tokens:      []Labeled{{"expired", 1}},
 				APIRequests: []Labeled{{"publish", 9}}, APIErrors: []Labeled{{"107", 1}},

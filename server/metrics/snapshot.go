@@ -62,10 +62,17 @@ type NodeSnapshot struct {
 
 	Recoveries            []Labeled // subscriptions that asked for what they missed, by result
 	RecoveredPublications uint64
-	Insufficient          uint64 // subscriptions that missed a publication
-	Unsubscribed          uint64 // subscriptions ended by the server
-	SignalsFailed         uint64 // joins and leaves that were not told
-	MessagesDropped       uint64 // of send commands
+	Insufficient          uint64    // subscriptions that missed a publication
+	Unsubscribed          uint64    // subscriptions ended by the server
+	SignalsFailed         uint64    // joins and leaves that were not told
+	MessagesDropped       uint64    // of send commands
+	Resumes               []Labeled // resume tokens that clients sent, by outcome
+	ResumeTokens          uint64    // given
+	Acknowledged          uint64    // positions
+	Redeliveries          []Labeled // subscriptions that began at an acknowledged position, by result
+	Cursors               int       // acknowledged positions kept, now
+	CursorBytes           int
+	CursorsEvicted        uint64
 	Hooks                 []HookSnapshot
 	Workers               WorkerSnapshot
 	History               HistorySnapshot

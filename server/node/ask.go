@@ -131,6 +131,9 @@ func (n *Node) Validate() error {
 	if err := n.dir.Validate(); err != nil {
 		return err
 	}
+	if err := errors.Join(n.resumer.validate(), n.cursors.validate()); err != nil {
+		return err
+	}
 	for i, s := range n.shards {
 		if err := s.validate(); err != nil {
 			return fmt.Errorf("node: loop %d: %w", i, err)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"shoal/codec/proto"
 	"shoal/server/auth"
@@ -21,6 +22,12 @@ type opening struct {
 	wishes  map[string]wish // positions of server-side subscriptions, by channel
 	token   []string        // channels that the token names
 	results map[string]*proto.SubscribeResult
+
+	recovered int // bytes of publications in results
+
+	resumed  bool       // who it is, and its subscriptions, come from a resume token
+	restored []restored // those that are still to be made
+	spare    []proto.SubscribeResult
 }
 
 func (s *Shard) opening(slot uint32) *opening {
@@ -47,6 +54,9 @@ type identity struct {
 func (s *Shard) authenticate(slot uint32, ses *session.Session, e *session.Effect) {
 	r, id := e.Command.Connect, e.ID
 	s.emulate(slot, r.Headers)
+	if s.resume(slot, ses, e) {
+		return
+	}
 	who := identity{token: r.Token, renewed: s.asks(backend.Refresh, "", nil), asks: true}
 	var failed *channel.Error
 	switch {
@@ -119,6 +129,9 @@ func cloneSubs(subs map[string]*proto.SubscribeRequest) map[string]*proto.Subscr
 func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *identity, asked map[string]*proto.SubscribeRequest) {
 	s.countToken(who.token, who.failed)
 	cred, refusal := who.cred, who.refusal
+	if !refusal.Refused() && !utf8.ValidString(cred.User) { // no wire form could tell it to others
+		refusal = channel.RefuseDisconnect(channel.DisconnectBadRequest)
+	}
 	var named []string // by the token
 	if who.token != "" {
 		for i := range cred.Subs {
@@ -131,9 +144,7 @@ func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *id
 	if !refusal.Refused() {
 		s.identify(ses, bytesOf(cred.User), cred.Info)
 		s.setMeta(slot, cred.Meta)
-		if s.node.cfg.SingleConn && cred.User != "" {
-			s.supplant(slot, cred.User)
-		}
+		s.granted(slot, cred.ExpireAt)
 		if len(cred.Subs) > 0 || len(who.data) > 0 {
 			o := s.opening(slot)
 			o.data, o.token = who.data, named
@@ -152,31 +163,24 @@ func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *id
 	})
 }
 
-// supplant ends the other sessions of the user.
-func (s *Shard) supplant(slot uint32, user string) {
-	who := Target{User: strings.Clone(user), Spare: []string{strings.Clone(s.clientID(slot))}}
-	if e := s.later(slot, func(ctx context.Context) {
-		_, _ = s.node.Disconnect(ctx, who, *channel.DisconnectConnectionLimit.Disconnect())
-	}, func(uint32, *session.Session) {}); e != nil {
-		s.node.cfg.Logger.Warn("former sessions of a user were not ended", "error", e)
-	}
-}
-
 // connectSubs adds to the subscriptions of the credentials the user's personal channel
 // and, in order of their names, the channels that a connect command names by itself.
 func (s *Shard) connectSubs(cred auth.Credentials, who *identity, asked map[string]*proto.SubscribeRequest) ([]channel.ServerSub, channel.Refusal) {
-	subs := cred.Subs
-	has := func(name string) bool {
-		return slices.ContainsFunc(subs, func(sub channel.ServerSub) bool { return sub.Channel == name })
+	subs, names := cred.Subs, make(map[string]bool, len(cred.Subs)+1)
+	for i := range subs {
+		names[subs[i].Channel] = true
 	}
-	if name, ok := s.node.cfg.Auth.PersonalChannel(cred.User); ok && !has(name) {
-		subs = append(subs, channel.ServerSub{Channel: name})
+	if name, ok := s.node.cfg.Auth.PersonalChannel(cred.User); ok && !names[name] {
+		subs, names[name] = append(subs, channel.ServerSub{Channel: name}), true
 	}
 	if !who.asks {
 		return subs, channel.Refusal{}
 	}
+	if limit := s.node.cfg.Session.ChannelsMax; limit > 0 && len(asked) > limit {
+		return nil, channel.RefuseDisconnect(channel.DisconnectChannelLimit)
+	}
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		if has(name) {
+		if names[name] {
 			continue
 		}
 		ok, refusal := s.node.cfg.Auth.Requested(cred.User, name)
@@ -192,6 +196,10 @@ func (s *Shard) connectSubs(cred auth.Credentials, who *identity, asked map[stri
 
 // subscribeConnecting makes a subscription that comes with the connect.
 func (s *Shard) subscribeConnecting(slot uint32, ses *session.Session, e *session.Effect) {
+	if o := s.opening(slot); o.resumed {
+		s.restore(slot, ses, e, o)
+		return
+	}
 	a := &s.admission
 	*a = admission{
 		origin: byConnect, id: e.ID, name: e.Channel, opts: e.Options, wish: s.opening(slot).wishes[e.Channel],
@@ -212,8 +220,9 @@ func (s *Shard) connectResult(slot uint32, ses *session.Session, e *session.Effe
 	if s.node.cfg.ServerTime {
 		c.Time = s.l.Clock().UnixMilli()
 	}
+	c.Resume = s.resumeToken(slot, ses)
 	if o := s.openings[slot]; o != nil {
-		c.Data = o.data
+		c.Data, c.Resumed = o.data, o.resumed
 		if len(o.results) > 0 {
 			c.Subs = o.results
 		}
@@ -228,7 +237,7 @@ func (s *Shard) opened(slot uint32, ses *session.Session) {
 	delete(s.openings, slot)
 	s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {
 		s.settled(slot, ses, sub)
-		return true
+		return s.isOpen(ses)
 	})
 }
 
@@ -263,6 +272,7 @@ func (s *Shard) refreshed(slot uint32, ses *session.Session, id uint32, token st
 		if len(cred.Meta) > 0 {
 			s.setMeta(slot, cred.Meta)
 		}
+		s.granted(slot, cred.ExpireAt)
 	}
 	s.queue = append(s.queue, session.Input{
 		Kind: session.KindRefreshed, ID: id, Refusal: refusal, Unix: s.l.Clock().Unix(), ExpireAt: cred.ExpireAt,
@@ -298,6 +308,7 @@ func (s *Shard) renew(slot uint32, ses *session.Session) {
 			in.Refusal = channel.RefuseDisconnect(channel.DisconnectServerError)
 		} else {
 			in.Refusal, in.Expired, in.ExpireAt = reply.Refusal, reply.Expired, reply.ExpireAt
+			s.regranted(slot, ses, reply)
 			if reply.Info != nil {
 				s.identify(ses, bytes.Clone(bytesOf(s.user(ses))), reply.Info)
 			}

@@ -14,7 +14,7 @@ import (
 // form in use and posts it to the loops with members.
 func (n *Node) Deliver(name string, pub *channel.Publication) error {
 	taken, err := n.deliver(name, "", pub)
-	for _, pattern := range n.dir.Patterns() {
+	for _, pattern := range n.dir.AppendPatterns(nil, name) {
 		if !n.cfg.Session.Rules.Match(pattern, name) {
 			continue
 		}
@@ -47,7 +47,7 @@ func (n *Node) deliver(name, of string, pub *channel.Publication) (taken bool, e
 		f.place = track.Place{Offset: pub.Offset, Epoch: track.Epoch(n.seed, pub.Epoch)}
 	}
 	if pub.Exclude != "" {
-		f.exclude, f.excludes = n.ids.parse(pub.Exclude)
+		f.exclude, f.excludes = n.ids.Parse(pub.Exclude)
 	}
 	if len(pub.Tags) > 0 && n.filtered.Load() > 0 {
 		f.tags = pub.Tags

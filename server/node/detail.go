@@ -15,6 +15,8 @@ type detail struct {
 	meta     uint32
 	headers  uint32
 	emulated uint32
+	_        uint32
+	born     uint64 // the session's place in the order of connects; kept with Config.SingleConn only
 }
 
 // Headers notes what of the request that opened the conn the backend is told: pairs of
@@ -77,10 +79,14 @@ func (s *Shard) setDetail(id *uint32, v []byte) {
 func (s *Shard) forget(slot uint32) {
 	delete(s.rests, slot)
 	delete(s.openings, slot)
+	if r := s.resumption(slot); r != nil {
+		*r = resumption{}
+	}
 	if d := s.details.Peek(slot); d != nil {
 		s.setDetail(&d.meta, nil)
 		s.setDetail(&d.headers, nil)
 		s.setDetail(&d.emulated, nil)
+		d.born = 0
 	}
 }
 

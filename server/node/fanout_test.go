@@ -248,7 +248,7 @@ func TestDisconnectFindsItsTargets(t *testing.T) {
 	for i := range 2 {
 		r.on(i, func(s *Shard) {
 			s.l.Each(func(slot uint32, _ loop.Kind) bool {
-				ids = append(ids, idText(s.node.ids, s.l.ID(slot)))
+				ids = append(ids, string(s.node.ids.Append(nil, new([16]byte), s.l.ID(slot))))
 				return true
 			})
 		})

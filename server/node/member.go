@@ -122,41 +122,56 @@ func (s *Shard) join(slot uint32, ses *session.Session, name string, flags uint1
 
 // leave ends a membership.
 func (s *Shard) leave(slot uint32, ses *session.Session, sub hub.Sub) {
-	m, name := s.hub.At(sub), s.hub.Name(sub)
+	flags, name, ch, last := s.hub.At(sub).Flags, string(s.hub.Name(sub)), s.hub.ChannelOf(sub), s.hub.Alone(sub)
+	gone := channel.Signal{Leave: true}
+	if flags&flagTold != 0 {
+		gone.Info = s.clientInfo(slot, ses, sub).Clone()
+	}
+	// Out of the hub first: whatever goes wrong after that, the conn that comes next on
+	// this slot must not inherit a membership.
 	w, waiting := s.waits[sub]
-	if waiting {
-		delete(s.waits, sub)
-		s.unhold(w)
-	}
-	if m.Flags&flagPositioned != 0 && !waiting {
-		s.tracks.Leave(s.hub.ChannelOf(sub))
-	}
-	if m.Flags&flagPresent != 0 {
-		s.node.presence.leave(name, bytesOf(s.user(ses)))
-	}
-	if m.Flags&flagTold != 0 {
-		s.signal(slot, ses, sub, true)
-	}
+	delete(s.waits, sub)
 	s.dropExtra(sub)
-	if s.hub.Alone(sub) {
-		vacated, err := s.node.dir.Leave(name, s.l.Index())
-		if err != nil {
-			s.node.cfg.Logger.Error("unsubscribe failed", "error", err)
-		}
-		if vacated {
-			s.node.states.changed(stringOf(name))
-		}
+	if flags&flagPositioned != 0 && !waiting {
+		s.tracks.Leave(ch)
 	}
 	list := hub.List(ses.Subs)
 	s.hub.Leave(&list, sub)
 	ses.Subs = uint32(list)
 	s.node.stats.Subscriptions.Add(-1)
+	if waiting {
+		s.unhold(w)
+	}
+	if flags&flagPresent != 0 {
+		s.node.presence.leave(bytesOf(name), bytesOf(s.user(ses)))
+	}
+	if last {
+		s.vacate(name)
+	}
+	if flags&flagTold != 0 {
+		s.announce(bytesOf(name), gone)
+	}
 }
 
-// leaveAll ends all memberships of a session.
+// vacate notes that a channel has no member on this loop any more.
+func (s *Shard) vacate(name string) {
+	vacated, err := s.node.dir.Leave(bytesOf(name), s.l.Index())
+	if err != nil {
+		s.node.cfg.Logger.Error("unsubscribe failed", "error", err)
+	}
+	if vacated {
+		s.node.broker.Vacated(name)
+		s.node.states.changed(name)
+	}
+}
+
+// leaveAll ends all memberships of a session; a panic over one spares the others.
 func (s *Shard) leaveAll(slot uint32, ses *session.Session) {
 	for ses.Subs != 0 {
-		s.leave(slot, ses, s.hub.First(hub.List(ses.Subs)))
+		func() {
+			defer s.l.Caught(slot)
+			s.leave(slot, ses, s.hub.First(hub.List(ses.Subs)))
+		}()
 	}
 }
 
@@ -260,10 +275,15 @@ func (s *Shard) caughtUp(m *hub.Member, x *extra) {
 func (s *Shard) settled(slot uint32, ses *session.Session, sub hub.Sub) {
 	m := s.hub.At(sub)
 	if w := s.waits[sub]; w != nil {
-		s.flush(slot)
+		if s.flush(slot); !s.isOpen(ses) {
+			return // writing failed, and with the conn the membership went
+		}
+		ok := s.sendKept(slot, sub, w)
+		if !s.isOpen(ses) {
+			return
+		}
 		delete(s.waits, sub)
 		m.Flags &^= flagWaiting
-		ok := s.sendKept(slot, sub, w)
 		s.unhold(w)
 		if !ok {
 			m.Flags &^= flagPositioned // it was not entered in tracks
@@ -303,7 +323,11 @@ func (s *Shard) sendKept(slot uint32, sub hub.Sub, w *wait) bool {
 		if k.ref == 0 {
 			continue
 		}
-		if got := s.l.Send(slot, k.ref); got == loop.OverLimit {
+		got := s.l.Send(slot, k.ref)
+		if got == loop.Gone {
+			return true
+		}
+		if got == loop.OverLimit {
 			s.node.stats.Dropped[channel.DropSlow].Add(1)
 			s.queue = append(s.queue, session.Input{Kind: session.KindDisconnect, Disconnect: channel.DisconnectSlow.Disconnect()})
 			break
@@ -351,11 +375,11 @@ func (s *Shard) expires(sub hub.Sub, at int64) {
 		s.tidy(sub)
 		return
 	}
-	wait := time.Duration(at-s.l.Clock().Unix()) * time.Second
+	seconds := min(max(at-s.l.Clock().Unix(), 0), expirySecondsMax)
 	if s.hub.At(sub).Flags&flagServerRefresh == 0 {
-		wait += s.node.cfg.ExpiredSubWait
+		seconds += int64(s.node.cfg.ExpiredSubWait / time.Second)
 	}
-	seconds := min(max(int64(wait/time.Second), 1), expirySecondsMax)
+	seconds = max(seconds, 1)
 	s.expiries.Set(s.hub.At(sub).Extra, s.expiries.Now()+wheel.Tick(seconds))
 }
 

@@ -36,9 +36,18 @@ func (s *Shard) Message(slot uint32, _ ws.Op, payload []byte) (busy bool) {
 	return busy
 }
 
+// Limits of what one message may do before others have their turn: the rest waits for
+// the loop's next pass.
+const (
+	commandsMax   = 128
+	replyBytesMax = 256 << 10
+	replyBytesOut = 64 << 10 // replies leave in a frame of their own from here on
+)
+
 // commands steps what the decoder holds. The rest of a session that must wait is kept.
 func (s *Shard) commands(slot uint32, ses *session.Session) (busy bool) {
-	for {
+	replied := 0
+	for n := 1; ; n++ {
 		ok, err := s.decoder.Next(&s.command)
 		if err != nil {
 			s.node.stats.Malformed.Add(1)
@@ -50,16 +59,50 @@ func (s *Shard) commands(slot uint32, ses *session.Session) (busy bool) {
 		}
 		s.node.stats.Commands[s.command.Method()&15].Add(1)
 		s.step(slot, session.Input{Kind: session.KindCommand, Command: &s.command})
+		if len(s.out) >= replyBytesOut {
+			replied += len(s.out)
+			s.flush(slot)
+		}
 		if st := ses.State(); st == session.StateClosing || st == session.StateUnusable || !s.isOpen(ses) {
 			return false
 		}
-		if ses.Busy() {
-			if rest := s.decoder.Rest(); len(rest) > 0 {
+		rest := s.decoder.Rest()
+		switch {
+		case ses.Busy():
+			if len(rest) > s.node.cfg.WaitingBytesMax {
+				s.step(slot, session.Input{Kind: session.KindDisconnect, Disconnect: channel.DisconnectTooManyRequests.Disconnect()})
+				return false
+			}
+			if len(rest) > 0 {
 				s.rests[slot] = bytes.Clone(rest)
 			}
 			return true
+		case len(rest) > 0 && (n >= commandsMax || replied+len(s.out) >= replyBytesMax):
+			s.rests[slot] = bytes.Clone(rest)
+			s.l.Work(&continuation{s, s.l.ID(slot)})
+			return true
 		}
 	}
+}
+
+// continuation goes on with a message that had its turn.
+type continuation struct {
+	shard *Shard
+	id    loop.ConnID
+}
+
+// Slice implements [loop.Work].
+func (c *continuation) Slice(*loop.Loop) (more bool) {
+	s := c.shard
+	slot, ok := s.l.Lookup(c.id)
+	if !ok {
+		return false
+	}
+	defer s.l.Caught(slot)
+	if ses := s.sessions.Peek(slot); ses != nil && s.isOpen(ses) {
+		s.outcome(slot, func(*session.Session) {})
+	}
+	return false
 }
 
 // outcome lets tell queue what a session waited for, and goes on with it.
@@ -72,12 +115,14 @@ func (s *Shard) outcome(slot uint32, tell func(ses *session.Session)) {
 	if rest, waits := s.rests[slot]; waits && s.isOpen(ses) && !ses.Busy() {
 		delete(s.rests, slot)
 		if st := ses.State(); st != session.StateClosing && st != session.StateUnusable {
-			s.decoder.Reset(rest, s.payloadOf(ses), s.node.cfg.Commands)
+			limits := s.node.cfg.Commands
+			limits.MessageBytesMax *= 2 // checked when it came; see Message
+			s.decoder.Reset(rest, s.payloadOf(ses), limits)
 			s.commands(slot, ses)
 		}
 	}
 	s.flush(slot)
-	if s.isOpen(ses) && !ses.Busy() {
+	if _, waits := s.rests[slot]; !waits && s.isOpen(ses) && !ses.Busy() {
 		s.wire.Resume(slot)
 	}
 }

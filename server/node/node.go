@@ -20,6 +20,8 @@ import (
 	"shoal/server/broker"
 	"shoal/server/channel"
 	"shoal/server/hub"
+	"shoal/server/node/clientid"
+	"shoal/server/node/cursor"
 	"shoal/server/node/route"
 	"shoal/server/node/wire"
 	"shoal/server/session"
@@ -63,13 +65,22 @@ type Config struct {
 	// not block. 3000 means that the client went. nil: nobody is told.
 	Ended func(c backend.Client, why channel.Disconnect)
 
+	Resume     ResumeConfig // tokens with which clients come back in one command
+	CursorsMax int          // places that users acknowledged, kept at most; 0 = 1,048,576
+
+	// WaitingBytesMax bounds the commands of a message that wait behind one whose answer
+	// takes time; a session that sends more is disconnected with 3013. 0 = 64 KiB.
+	WaitingBytesMax int
 	// InflightBytesMax bounds the encoded publications that were accepted and not
 	// yet handed to all their receivers, each with 256 bytes for its keeping; above it
 	// publishing is refused with error 111. 0 = 64 MiB.
 	InflightBytesMax int64
 }
 
-const inflightDefault = 64 << 20
+const (
+	inflightDefault = 64 << 20
+	waitingDefault  = 64 << 10
+)
 
 // encodersMax is the number of idle encoders a node keeps, of at most 1 MiB each.
 const encodersMax = 4
@@ -80,10 +91,13 @@ type Node struct {
 	cfg      Config
 	broker   broker.Broker
 	dir      *route.Directory
-	ids      *clientIDs
+	ids      *clientid.IDs
 	seed     maphash.Seed // of epochs
+	births   atomic.Uint64
 	presence presences
 	states   states
+	resumer  resumer
+	cursors  cursors
 	shards   []*Shard
 	inflight atomic.Int64
 	filtered atomic.Int64 // memberships with a tags filter
@@ -106,14 +120,21 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	if cfg.InflightBytesMax == 0 {
 		cfg.InflightBytesMax = inflightDefault
 	}
-	ids, err := newClientIDs(cfg.Random)
+	if cfg.WaitingBytesMax == 0 {
+		cfg.WaitingBytesMax = waitingDefault
+	}
+	ids, err := clientid.New(cfg.Random)
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, broker: b, dir: route.New(b, cfg.Session.Rules.Wildcard), ids: ids, seed: maphash.MakeSeed(),
+	n := &Node{cfg: cfg, broker: b, dir: route.New(b, cfg.Session.Rules), ids: ids, seed: maphash.MakeSeed(),
 		fanouts: newSpares[fanout](sparesMax), encoders: newSpares[wire.Encoder](encodersMax)}
 	n.presence.init()
 	n.states.init(n)
+	n.cursors.init(cfg.CursorsMax)
+	if err := n.resumer.init(&cfg.Resume); err != nil {
+		return nil, err
+	}
 	return n, nil
 }
 
@@ -133,6 +154,8 @@ func (n *Node) Attach(l *loop.Loop) (*Shard, error) {
 func (n *Node) Trim() {
 	n.dir.Trim()
 	n.presence.trim()
+	n.resumer.trim()
+	n.cursors.each(func(t *cursor.Table) { t.Trim() })
 }
 
 // PublishOptions rule one publication beyond what the channel's options say.

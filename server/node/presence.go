@@ -13,8 +13,9 @@ import (
 
 // presences counts who is present in the channels of the node. Safe for concurrent use.
 type presences struct {
-	seed   maphash.Seed
-	shards [16]presenceShard
+	seed    maphash.Seed
+	shards  [16]presenceShard
+	tellers [16]teller
 }
 
 type presenceShard struct {
@@ -128,12 +129,15 @@ func (n *Node) hasPresence(name string) *channel.Error {
 
 // signal tells the members of a channel that this one came or left.
 func (s *Shard) signal(slot uint32, ses *session.Session, sub hub.Sub, leave bool) {
-	name := s.hub.Name(sub)
+	s.announce(s.hub.Name(sub), channel.Signal{Leave: leave, Info: s.clientInfo(slot, ses, sub)})
+}
+
+// announce tells a signal now, or with others if the channel is big.
+func (s *Shard) announce(name []byte, sig channel.Signal) {
 	opts, e := s.node.cfg.Session.Rules.Resolve(stringOf(name))
 	if e != nil {
 		return
 	}
-	sig := channel.Signal{Leave: leave, Info: s.clientInfo(slot, ses, sub)}
 	if !s.node.presence.collects(name, &sig, opts.JoinLeaveBatchSize, s.node.tell) {
 		s.node.tell(name, []channel.Signal{sig})
 	}
@@ -149,7 +153,7 @@ func (n *Node) tell(name []byte, signals []channel.Signal) {
 	for i := range signals {
 		job.signals = append(job.signals, channel.Signal{Leave: signals[i].Leave, Info: signals[i].Info.Clone()})
 	}
-	n.told(n.cfg.Workers.Submit(context.Background(), &job))
+	n.told(n.presence.tellers[maphash.Bytes(n.presence.seed, name)%uint64(len(n.presence.tellers))].add(job))
 }
 
 func (n *Node) told(err error) {
@@ -158,16 +162,64 @@ func (n *Node) told(err error) {
 	}
 }
 
-// telling is a tell on a worker.
+// telling is a tell that a worker makes.
 type telling struct {
 	node    *Node
 	name    string
 	signals []channel.Signal
 }
 
+// teller gives the joins and leaves of some channels to a broker that may block, one after
+// the other: a leave must not overtake its join. Safe for concurrent use.
+type teller struct {
+	mu      sync.Mutex
+	waiting fifo[telling]
+	working bool // a worker has it
+}
+
+// tellerMax bounds what waits for one teller; above it signals are not told.
+const tellerMax = 4096
+
+func (t *teller) add(job telling) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.waiting.len() >= tellerMax {
+		return channel.ErrTooManyRequests.Err()
+	}
+	if !t.working {
+		if err := job.node.cfg.Workers.Submit(context.Background(), t); err != nil {
+			return err
+		}
+		t.working = true
+	}
+	t.waiting.push(job)
+	return nil
+}
+
 // Run implements [worker.Job].
-func (t *telling) Run(ctx context.Context) {
+func (t *teller) Run(ctx context.Context) {
+	for {
+		t.mu.Lock()
+		if t.working = t.waiting.len() > 0; !t.working {
+			t.mu.Unlock()
+			return
+		}
+		job := t.waiting.pop()
+		t.mu.Unlock()
+		job.tell(ctx)
+	}
+}
+
+func (t *telling) tell(ctx context.Context) {
+	told := false
+	defer func() {
+		if !told { // a panic: the others are told all the same
+			_ = recover()
+			t.node.told(channel.ErrInternal.Err())
+		}
+	}()
 	t.node.told(t.node.broker.Signal(ctx, t.name, t.signals))
+	told = true
 }
 
 // presenceSlice is the number of members looked at per slice.

@@ -81,6 +81,7 @@ func (n *Node) publishFor(ctx context.Context, who backend.Client, asked bool, n
 func (s *Shard) ask(slot uint32, ses *session.Session, e *session.Effect) {
 	var refused *channel.Error
 	later := false
+	s.reply.answer = answer{}
 	switch subscribed := e.Channel != "" && s.hub.Subscribed(hub.List(ses.Subs), bytesOf(e.Channel)); {
 	case e.Command.Rpc != nil:
 		later, refused = true, s.askRPC(slot, ses, e)
@@ -121,7 +122,7 @@ func (s *Shard) askHistory(slot uint32, ses *session.Session, e *session.Effect,
 		return false, refused
 	}
 	r := e.Command.History
-	q := broker.HistoryQuery{Limit: limited(int(r.Limit), s.node.cfg.HistoryMax), Reverse: r.Reverse, MetaTTL: e.Options.HistoryMetaTTL}
+	q := broker.HistoryQuery{Limit: limited(int(r.Limit), s.node.cfg.HistoryMax), Reverse: r.Reverse, Peek: true, MetaTTL: e.Options.HistoryMetaTTL}
 	if r.Since != nil {
 		if r.Reverse && r.Since.Offset == 0 {
 			return false, channel.ErrBadRequest.Err() // nothing can be before it
@@ -162,6 +163,9 @@ func (s *Shard) historyAnswer(pubs []channel.Publication, top channel.Position) 
 
 func (s *Shard) askRPC(slot uint32, ses *session.Session, e *session.Effect) *channel.Error {
 	r := e.Command.Rpc
+	if s.ownRPC(slot, ses, e.ID, r) {
+		return nil
+	}
 	switch {
 	case s.node.cfg.Backend == nil:
 		return channel.ErrMethodNotFound.Err()
@@ -182,18 +186,17 @@ func (s *Shard) askRPC(slot uint32, ses *session.Session, e *session.Effect) *ch
 	})
 }
 
-// message performs session.EffectSend.
+// message performs session.EffectSend. A message that nobody has time for is lost: its
+// sender asked for no answer.
 func (s *Shard) message(slot uint32, ses *session.Session, e *session.Effect) {
 	r := &backend.SendRequest{Client: s.client(slot, ses), Data: bytes.Clone(e.Command.Send.Data)}
 	var refusal channel.Refusal
-	if failed := s.later(slot, func(ctx context.Context) {
-		refusal, _ = s.node.cfg.Backend.Send(ctx, r)
-	}, func(uint32, *session.Session) {
-		if refusal.Disconnect != nil {
-			s.queue = append(s.queue, session.Input{Kind: session.KindDisconnect, Disconnect: refusal.Disconnect})
-		}
-	}); failed != nil {
+	sent := func(uint32, *session.Session) {
+		s.queue = append(s.queue, session.Input{Kind: session.KindSent, Refusal: refusal})
+	}
+	if failed := s.later(slot, func(ctx context.Context) { refusal, _ = s.node.cfg.Backend.Send(ctx, r) }, sent); failed != nil {
 		s.node.stats.MessagesDropped.Add(1)
+		sent(slot, ses)
 	}
 }
 

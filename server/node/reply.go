@@ -17,6 +17,7 @@ type replies struct {
 	unsubscribe   proto.UnsubscribeResult
 	publish       proto.PublishResult
 	refresh       proto.RefreshResult
+	rpc           proto.RPCResult
 	subRefresh    proto.SubRefreshResult
 	presence      proto.PresenceResult
 	presenceStats proto.PresenceStatsResult
@@ -55,6 +56,7 @@ func (s *Shard) answer(slot uint32, ses *session.Session, e *session.Effect) {
 		r.reply.Connect = &r.connect
 		if s.append(ses, proto.Text) {
 			s.opened(slot, ses)
+			s.supplant(slot, ses)
 		}
 		return
 	case session.EffectReplySubscribe:
@@ -101,6 +103,7 @@ func (s *Shard) push(slot uint32, ses *session.Session, e *session.Effect) {
 		return
 	case session.EffectPushUnsubscribe:
 		s.node.stats.Unsubscribed.Add(1)
+		s.removed(slot, e.Channel, e.Unsubscribe)
 		r.push.Unsubscribe = &proto.Unsubscribe{Code: e.Unsubscribe.Code, Reason: e.Unsubscribe.Reason}
 	case session.EffectPushRefresh:
 		r.push.Refresh = &proto.Refresh{Expires: e.Expires, Ttl: e.TTL}
@@ -130,7 +133,7 @@ func (s *Shard) separated(ses *session.Session) []byte {
 
 func (s *Shard) subscribeReply(slot uint32, ses *session.Session, e *session.Effect) {
 	res := &s.reply.subscribe
-	res.Expires, res.Ttl = e.Expires, e.TTL
+	res.Expires, res.Ttl, res.Resume = e.Expires, e.TTL, s.resumeToken(slot, ses)
 	s.reply.reply.Subscribe = res
 	ok := s.append(ses, proto.Text)
 	sub := s.hub.Find(hub.List(ses.Subs), bytesOf(e.Channel))
@@ -163,8 +166,13 @@ func (s *Shard) resultFor(slot uint32, a *admission) *proto.SubscribeResult {
 		s.reply.subscribe.Reset()
 		return &s.reply.subscribe
 	}
-	r := &proto.SubscribeResult{}
-	s.opening(slot).results[a.name] = r
+	o := s.opening(slot)
+	if len(o.spare) == 0 {
+		o.spare = make([]proto.SubscribeResult, 1+len(o.restored))
+	}
+	r := &o.spare[0]
+	o.spare = o.spare[1:]
+	o.results[a.name] = r
 	return r
 }
 

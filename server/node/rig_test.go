@@ -28,7 +28,7 @@ const patience = 20 * time.Second
 // rig is a node on loops of its own with a transport that frames nothing: replies end
 // with a line break, publications are <form:payload> and one.
 type rig struct {
-	t     *testing.T
+	t     testing.TB
 	node  *Node
 	loops *loop.Group
 	addr  string
@@ -132,7 +132,7 @@ func newRig(t *testing.T, loops int) *rig {
 
 // client is a connected session.
 type client struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	in   *bufio.Reader
 }

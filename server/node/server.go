@@ -53,7 +53,7 @@ func (n *Node) each(ctx context.Context, who Target, f func(s *Shard, slot uint3
 		return all(s, from)
 	}
 	if who.Client != "" {
-		id, ok := n.ids.parse(strings.ToLower(who.Client))
+		id, ok := n.ids.Parse(strings.ToLower(who.Client))
 		if !ok {
 			return 0, nil // of another node, or invented
 		}
@@ -73,13 +73,26 @@ func (n *Node) each(ctx context.Context, who Target, f func(s *Shard, slot uint3
 // Disconnect ends the sessions that fit. It returns their number when the close
 // frames are on their way.
 func (n *Node) Disconnect(ctx context.Context, who Target, d channel.Disconnect) (int, error) {
-	return n.each(ctx, who, func(s *Shard, slot uint32, _ *session.Session) { s.disconnect(slot, &d) })
+	n.revokeUser(&who, "", false)
+	return n.disconnect(ctx, who, d)
+}
+
+// disconnect is Disconnect for sessions that are here; the user may come back by a token
+// of another session.
+func (n *Node) disconnect(ctx context.Context, who Target, d channel.Disconnect) (int, error) {
+	return n.each(ctx, who, func(s *Shard, slot uint32, _ *session.Session) {
+		s.revoke(slot)
+		s.disconnect(slot, &d)
+	})
 }
 
 // Refresh sets when the credentials of the sessions that fit end, Unix seconds, 0 never;
 // expired ends the sessions. Info replaces theirs unless it is nil.
 func (n *Node) Refresh(ctx context.Context, who Target, expired bool, expireAt int64, info []byte) (int, error) {
+	n.revokeUser(&who, "", false) // their tokens say something else
 	return n.each(ctx, who, func(s *Shard, slot uint32, ses *session.Session) {
+		s.revoke(slot)
+		s.granted(slot, expireAt)
 		if info != nil && !expired {
 			s.identify(ses, slices.Clone(bytesOf(s.user(ses))), info)
 		}
@@ -103,6 +116,7 @@ func (n *Node) Unsubscribe(ctx context.Context, who Target, name string, u chann
 }
 
 func (n *Node) unsubscribe(ctx context.Context, who Target, name string, u channel.Unsubscribe) (int, error) {
+	n.revokeUser(&who, name, true)
 	return n.each(ctx, who, func(s *Shard, slot uint32, ses *session.Session) {
 		var names []string
 		s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {
@@ -179,7 +193,7 @@ func (n *Node) History(ctx context.Context, name string, q broker.HistoryQuery) 
 	if q.Since != nil && q.Reverse && q.Since.Offset == 0 {
 		return nil, channel.Position{}, channel.ErrBadRequest.Err() // nothing can be before it
 	}
-	q.Limit, q.MetaTTL = limited(q.Limit, n.cfg.HistoryMax), opts.HistoryMetaTTL
+	q.Limit, q.Peek, q.MetaTTL = limited(q.Limit, n.cfg.HistoryMax), true, opts.HistoryMetaTTL
 	pubs, top, err := n.broker.History(ctx, name, q, nil)
 	if err != nil {
 		return nil, channel.Position{}, n.failure("history was not read", err)
@@ -239,8 +253,11 @@ func (n *Node) Connections(ctx context.Context, who Target, name, after string, 
 		}
 		found = append(found, s.connection(slot, ses, strings.Clone(id)))
 	})
+	if err != nil { // loops may still be at it
+		return nil, err
+	}
 	prune()
-	return found, err
+	return found, nil
 }
 
 // connection describes a session; nothing of it aliases.

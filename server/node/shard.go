@@ -12,6 +12,7 @@ import (
 	"shoal/pool/slab"
 	"shoal/server/channel"
 	"shoal/server/hub"
+	"shoal/server/node/clientid"
 	"shoal/server/node/track"
 	"shoal/server/session"
 )
@@ -30,6 +31,7 @@ type Shard struct {
 	users    *intern.Table
 	infos    *intern.Table
 	details  *slab.Column[detail] // of the few sessions that have some
+	resuming resuming             // sessions that want to come back by a token
 	hub      *hub.Hub
 	extras   *slab.Slab[extra]
 	filters  *intern.Table
@@ -58,8 +60,9 @@ type Shard struct {
 	outbound  []byte // its replies, transcoded
 	viewing   *session.Session
 	reply     replies
+	ownData   []byte // of the answer to an rpc of the node's own
 	admission admission
-	text      [clientIDBytes]byte
+	text      [clientid.Bytes]byte
 	block     [16]byte
 }
 
@@ -81,6 +84,7 @@ func newShard(n *Node, l *loop.Loop) *Shard {
 		users:    intern.New(),
 		infos:    intern.New(),
 		details:  slab.NewColumn[detail](),
+		resuming: resuming{sessions: slab.NewColumn[resumption]()},
 		hub:      hub.New(),
 		extras:   slab.New[extra](),
 		filters:  intern.New(),
@@ -102,6 +106,9 @@ func (s *Shard) Use(w Wire) { s.wire = w }
 func (s *Shard) Open(slot uint32, enc proto.Encoding, nativePing, deflated bool) {
 	s.slots = max(s.slots, slot+1)
 	ses := s.sessions.At(slot)
+	if ses.Subs != 0 { // somebody's mistake left them; they are not this conn's
+		s.leaveAll(slot, ses)
+	}
 	*ses = session.Session{Mark: open | uint8(s.form(enc, deflated))}
 	s.node.stats.Sessions.Add(1)
 	s.run(slot, session.Input{Kind: session.KindOpened, Native: nativePing})
@@ -293,7 +300,7 @@ func view(t *intern.Table, id uint32) string {
 
 // clientID is the conn's client id, valid until the next call.
 func (s *Shard) clientID(slot uint32) string {
-	return stringOf(s.node.ids.append(s.text[:0], &s.block, s.l.ID(slot)))
+	return stringOf(s.node.ids.Append(s.text[:0], &s.block, s.l.ID(slot)))
 }
 
 // Trim gives memory back that a burst of conns, channels or publications left.
@@ -307,6 +314,7 @@ func (s *Shard) Trim() {
 	s.trimScratch()
 	s.sessions.Trim(s.l.HoldsChunk)
 	s.details.Trim(s.l.HoldsChunk)
+	s.resuming.sessions.Trim(s.l.HoldsChunk)
 	for s.slots > 0 && s.sessions.Peek(s.slots-1) == nil {
 		s.slots = (s.slots - 1) &^ (slab.ChunkSlots - 1)
 	}

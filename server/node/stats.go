@@ -6,6 +6,7 @@ import (
 	"shoal/codec/proto"
 	"shoal/server/auth"
 	"shoal/server/channel"
+	"shoal/server/node/seal"
 )
 
 // Stats counts what a node did since its start. Any goroutine may read.
@@ -27,6 +28,11 @@ type Stats struct {
 	Unsubscribed             atomic.Uint64     // memberships ended by the server
 	Recovered, Unrecovered   atomic.Uint64     // subscriptions that asked for what they missed
 	RecoveredPublications    atomic.Uint64
+	Resumes                  [seal.ReasonCount]atomic.Uint64 // resume tokens that clients sent, by outcome; None: accepted
+	ResumeTokens             atomic.Uint64                   // given
+	Acknowledged             atomic.Uint64                   // rpc shoal.ack that were taken
+	Redelivered              atomic.Uint64                   // subscriptions that began where their user had acknowledged
+	RedeliveryLost           atomic.Uint64                   // and those for which history had not all of it any more
 	Tokens                   [auth.ReasonCount]atomic.Uint64 // by outcome; ReasonNone: accepted
 	Dropped                  [channel.DropCount]atomic.Uint64
 	errors                   [errorCodes]atomic.Uint64

@@ -13,6 +13,7 @@ import (
 	"shoal/server/channel"
 	"shoal/server/filter"
 	"shoal/server/hub"
+	"shoal/server/node/cursor"
 	"shoal/server/node/track"
 	"shoal/server/session"
 )
@@ -77,6 +78,12 @@ type admission struct {
 	token   bool // the connection token names it
 	recover bool // the wish asks for what was missed, and it may be had
 	sub     hub.Sub
+
+	restored     *restored // a resume token has it; nil: none
+	acknowledges bool      // its user may have a cursor
+	hasCursor    bool      // and has one, at cursor
+	redelivers   bool      // it recovers from there, although the client did not ask
+	cursor       cursor.Place
 }
 
 // subscribe performs session.EffectSubscribe.
@@ -166,6 +173,7 @@ func (s *Shard) askSubscribe(slot uint32, ses *session.Session, a *admission) {
 // decided goes on with a subscription that was granted or refused.
 func (s *Shard) decided(slot uint32, ses *session.Session, a *admission, g auth.Grant, refusal channel.Refusal) {
 	a.grant = g
+	a.grant.ExpireAt = max(g.ExpireAt, 0)
 	if !refusal.Refused() {
 		refusal = s.admit(slot, ses, a)
 	}
@@ -198,8 +206,10 @@ func (s *Shard) admit(slot uint32, ses *session.Session, a *admission) channel.R
 	if e != nil {
 		return channel.Refusal{Err: e}
 	}
+	s.redeliver(ses, a, flags)
 	blocking := flags&flagPositioned != 0 && s.node.broker.Blocking()
-	if blocking || a.origin == byConnect {
+	// What a token restores without asking anybody is told before this callback ends.
+	if blocking || a.origin == byConnect && (a.restored == nil || s.node.broker.Blocking()) {
 		flags |= flagWaiting
 	}
 	if a.sub, e = s.join(slot, ses, a.name, flags); e != nil {
@@ -235,6 +245,9 @@ func (s *Shard) furnish(a *admission) {
 // flagsFor decides what the membership is, from the channel's options, the grant and
 // the wish.
 func (s *Shard) flagsFor(ses *session.Session, a *admission) (flags uint16, e *channel.Error) {
+	if a.restored != nil {
+		return a.flagsAgain(), nil
+	}
 	o, over := a.opts, a.grant.Override
 	if over == nil {
 		over = &channel.Override{}
@@ -249,6 +262,7 @@ func (s *Shard) flagsFor(ses *session.Session, a *admission) (flags uint16, e *c
 	tells := overridden(o.JoinLeave, over.JoinLeave)
 	recoverable := overridden(o.ForceRecovery, over.ForceRecovery)
 	positioned := overridden(o.ForcePositioning, over.ForcePositioning)
+	positioned = positioned || o.Acknowledge && !anonymous
 	signals := overridden(o.ForcePushJoinLeave, over.ForcePushJoinLeave)
 	if a.origin == byClient {
 		history := s.node.cfg.Auth.MayHistory(o, anonymous, true) == nil
@@ -342,9 +356,17 @@ func (s *Shard) placed(slot uint32, ses *session.Session, a *admission, pubs []c
 	default:
 		pubs, recovered = streamRecovered(a, pubs, top)
 	}
+	if recovered && !s.affordable(slot, a, pubs) {
+		pubs, recovered = nil, false
+	}
+	if a.acknowledges {
+		if recovered = s.acknowledged(ses, a, top, recovered); !recovered {
+			pubs = nil
+		}
+	}
 	if a.recover {
 		s.node.stats.countRecovery(recovered, len(pubs))
-		if !recovered && a.flag&flagRejectUnrecovered != 0 && a.origin == byClient {
+		if !recovered && a.flag&flagRejectUnrecovered != 0 && a.origin == byClient && !a.redelivers {
 			return channel.RefuseError(channel.ErrUnrecoverablePosition)
 		}
 	}
@@ -355,6 +377,24 @@ func (s *Shard) placed(slot uint32, ses *session.Session, a *admission, pubs []c
 		s.enter(a.sub, p)
 	}
 	return s.admitted(slot, ses, a, pubs, top, recovered)
+}
+
+// recoveredBytesMax bounds what one command can recover, all its subscriptions together:
+// a small one must not be answered with gigabytes. Who missed more begins anew.
+const recoveredBytesMax = 8 << 20
+
+// affordable says whether what was missed is within the bound.
+func (s *Shard) affordable(slot uint32, a *admission, pubs []channel.Publication) bool {
+	bytes := 0
+	for i := range pubs {
+		bytes += len(pubs[i].Data)
+	}
+	if a.origin == byConnect {
+		o := s.opening(slot)
+		o.recovered += bytes
+		bytes = o.recovered
+	}
+	return bytes <= recoveredBytesMax
 }
 
 // unrecoverable passes an error of the history on, unless it only says that the client
@@ -424,6 +464,10 @@ func (s *Shard) admitted(slot uint32, ses *session.Session, a *admission, pubs [
 		}
 	}
 	in := session.Input{ID: a.id, Channel: a.name, Unix: s.l.Clock().Unix(), ExpireAt: a.grant.ExpireAt, ServerRefresh: a.renewed}
+	if a.restored != nil {
+		s.again(a, r)
+		in.ExpireAt = 0 // it ends by itself: the connect goes on
+	}
 	switch a.origin {
 	case byServer:
 		in.Kind = session.KindAdded

@@ -69,7 +69,7 @@ func (s *Shard) renewSub(slot uint32, sub hub.Sub) {
 			if x := s.hub.At(sub).Extra; info == nil && x != 0 && s.extras.At(x).info != 0 {
 				info = bytes.Clone(s.infos.Bytes(s.extras.At(x).info))
 			}
-			s.extend(sub, info, reply.ExpireAt)
+			s.extend(sub, info, max(reply.ExpireAt, 0))
 		}
 	}
 	if e := s.later(slot, func(ctx context.Context) { reply, _ = s.node.cfg.Backend.SubRefresh(ctx, r) }, told); e != nil {
@@ -118,7 +118,7 @@ func (t *tops) read(ctx context.Context, n *Node) {
 		if e != nil {
 			continue
 		}
-		_, top, err := n.broker.History(ctx, name, broker.HistoryQuery{MetaTTL: opts.HistoryMetaTTL}, nil)
+		_, top, err := n.broker.History(ctx, name, broker.HistoryQuery{Peek: true, MetaTTL: opts.HistoryMetaTTL}, nil)
 		if err == nil {
 			t.at[i] = track.Place{Offset: top.Offset, Epoch: track.Epoch(n.seed, top.Epoch)}
 		}
@@ -129,10 +129,15 @@ func (t *tops) compare(s *Shard, from uint32) (next uint32, more bool) {
 	end := min(int(from)+checkSlice, len(t.names))
 	for i := int(from); i < end; i++ {
 		ch, here := s.hub.ID(bytesOf(t.names[i]))
-		if here && t.at[i] != (track.Place{}) && s.tracks.Check(ch, t.at[i]) {
-			if c, ok := s.hub.Begin(bytesOf(t.names[i])); ok {
-				s.l.Work(&losing{s, c, t.at[i]})
-			}
+		if !here || t.at[i] == (track.Place{}) {
+			continue
+		}
+		all, some := s.tracks.Check(ch, t.at[i]), s.tracks.Laggards(ch)
+		if !all && !some {
+			continue
+		}
+		if c, ok := s.hub.Begin(bytesOf(t.names[i])); ok {
+			s.l.Work(&losing{s, c, t.at[i], all})
 		}
 	}
 	return uint32(end), end < len(t.names)
@@ -144,6 +149,7 @@ type losing struct {
 	s      *Shard
 	cursor hub.Cursor
 	top    track.Place
+	all    bool // else only those that are not where the channel is
 }
 
 func (w *losing) has(m *hub.Member) bool {
@@ -151,7 +157,7 @@ func (w *losing) has(m *hub.Member) bool {
 		return true
 	}
 	if m.Flags&flagBehind == 0 {
-		return false
+		return !w.all
 	}
 	floor := w.s.extras.At(w.s.hub.At(m.Sub).Extra).floor
 	return floor.Epoch == w.top.Epoch && floor.Offset >= w.top.Offset

@@ -147,7 +147,8 @@ func (m *machine) send(cmd *proto.Command) {
 		m.disconnect(channel.DisconnectNotAvailable)
 		return
 	}
-	m.emit(Effect{Kind: EffectSend, Command: cmd})
+	m.setAwait(awaitSent)
+	m.emit(Effect{Kind: EffectSend, ID: cmd.Id, Command: cmd})
 }
 
 func (m *machine) subRefresh(cmd *proto.Command) {

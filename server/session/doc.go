@@ -32,6 +32,7 @@
 //	KindPublished      outcome of EffectPublish       ID, Channel; Refusal
 //	KindRefreshed      outcome of EffectRefresh       ID; Refusal, or Unix, ExpireAt
 //	KindAnswered       outcome of EffectAsk           ID; Refusal
+//	KindSent           outcome of EffectSend          Refusal, of which only a disconnect counts
 //	KindSubRefreshed   outcome of EffectSubRefresh    ID, Channel; Refusal, or Unix, ExpireAt
 //	KindRenewed        outcome of EffectRenew         Refusal, or Expired, or Unix, ExpireAt
 //	KindDisconnect     the server wants it gone       Disconnect
@@ -69,7 +70,7 @@
 //	EffectAsk             do what Command asks: presence, presence_stats, history (of Channel,
 //	                      ruled by Options: check the permission) or rpc (no Channel). Keep the
 //	                      result, then step KindAnswered with the effect's ID.
-//	EffectSend            hand Command.Send.Data to whoever takes messages. No outcome.
+//	EffectSend            hand Command.Send.Data to whoever takes messages, then step KindSent.
 //	EffectRenew           the credentials that the server renews have ended: ask whether the
 //	                      session may go on, set s.Info if it changed, then step KindRenewed.
 //	                      Without an answer there is no other end of the credentials, so there
@@ -118,7 +119,7 @@
 //
 // # Rules for the performer
 //
-//   - One asking effect (Authenticate, Subscribe, Publish, Refresh, SubRefresh, Ask) is
+//   - One asking effect (Authenticate, Subscribe, Publish, Refresh, SubRefresh, Ask, Send) is
 //     answered by one outcome, at once or later, and so is Renew. While [Session.Busy] is
 //     true, which Renew does not make it, no KindCommand may be stepped: keep the rest of
 //     the frame, pause reading, go on after the outcome. All other inputs are welcome

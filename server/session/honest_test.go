@@ -46,7 +46,7 @@ func (h *honest) do(in Input) {
 
 func (h *honest) note(e Effect) {
 	switch e.Kind {
-	case EffectAuthenticate, EffectSubscribe, EffectPublish, EffectRefresh, EffectAsk, EffectSubRefresh:
+	case EffectAuthenticate, EffectSubscribe, EffectPublish, EffectRefresh, EffectAsk, EffectSubRefresh, EffectSend:
 		h.asked = append(h.asked, e)
 	case EffectRenew:
 		if h.renewing {
@@ -98,6 +98,8 @@ func (h *honest) answer() {
 		in.Kind = KindRefreshed
 	case EffectAsk:
 		in.Kind = KindAnswered
+	case EffectSend:
+		in.Kind = KindSent
 	case EffectSubRefresh:
 		in.Kind, in.ExpireAt = KindSubRefreshed, h.later()
 	}

@@ -27,6 +27,7 @@ const (
 	KindAdded
 	KindRemoved
 	KindExtended
+	KindSent
 	kindCount
 )
 
@@ -35,7 +36,7 @@ func (k Kind) String() string {
 	if k < kindCount {
 		return [...]string{"bytes", "opened", "pong", "command", "malformed", "timer",
 			"authenticated", "subscribed", "published", "refreshed", "disconnect", "answered",
-			"sub-refreshed", "renewed", "added", "removed", "extended"}[k]
+			"sub-refreshed", "renewed", "added", "removed", "extended", "sent"}[k]
 	}
 	return "unknown"
 }

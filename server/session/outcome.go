@@ -197,6 +197,14 @@ func (m *machine) answered() {
 	}
 }
 
+// sent ends the waiting for whoever takes messages; there is no reply that could say
+// anything but a disconnect.
+func (m *machine) sent() {
+	if m.expect(awaitSent) && m.in.Refusal.Disconnect != nil {
+		m.end(m.in.Refusal.Disconnect)
+	}
+}
+
 func (m *machine) refreshed() {
 	if !m.expect(awaitRefreshed) || m.refused() {
 		return

@@ -42,6 +42,7 @@ const (
 	awaitRefreshed         // KindRefreshed
 	awaitAnswered          // KindAnswered
 	awaitSubRefreshed      // KindSubRefreshed
+	awaitSent              // KindSent
 
 	awaitMask         mode = 15
 	modeNative        mode = 16 // liveness by WebSocket ping frames

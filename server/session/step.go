@@ -49,6 +49,8 @@ func (m *machine) step() {
 		m.published()
 	case KindRefreshed:
 		m.refreshed()
+	case KindSent:
+		m.sent()
 	case KindAnswered:
 		m.answered()
 	case KindSubRefreshed:

@@ -212,7 +212,7 @@ func rare() []Input {
 		{Kind: KindExtended, Unix: 1, ExpireAt: 100}, {Kind: KindAnswered, ID: 4},
 		command(member, &proto.Command{Id: 5, SubRefresh: &proto.SubRefreshRequest{Channel: "a", Token: "t"}}),
 		{Kind: KindSubRefreshed, ID: 5, Channel: "a", Unix: 1, ExpireAt: 100}, {Kind: KindRemoved, Channel: "a"},
-		command(free, &proto.Command{Send: &proto.SendRequest{}}),
+		command(free, &proto.Command{Send: &proto.SendRequest{}}), {Kind: KindSent},
 		command(free, &proto.Command{Id: 6, Refresh: &proto.RefreshRequest{Token: "t"}}), {Kind: KindRefreshed, ID: 6},
 	}
 }

@@ -162,3 +162,7 @@ func (b *breaker) report() (BreakerState, uint64) {
 	defer b.mu.Unlock()
 	return b.state, b.opened
 }
+
+func breakerOf(ep *endpoint, c *Config) breaker {
+	return breaker{failuresMax: ep.BreakerFailures, cooldown: ep.BreakerCooldown, now: c.Now, random: c.Random}
+}

@@ -82,13 +82,13 @@ func (h *Hooks) namedRoutes() error {
 
 // route makes an endpoint and its lines.
 func (h *Hooks) route(name string, e Endpoint, events ...backend.Event) error {
-	ep, err := newEndpoint(e, &h.cfg)
+	ep, err := newEndpoint(e)
 	if err != nil {
 		return fmt.Errorf("proxy %q: %w", name, err)
 	}
 	h.endpoints = append(h.endpoints, ep)
 	for _, event := range events {
-		l := &line{event: event, name: name, ep: ep, cfg: &h.cfg}
+		l := &line{event: event, name: name, ep: ep, cfg: &h.cfg, breaker: breakerOf(ep, &h.cfg)}
 		if event == backend.ChannelState {
 			l.pending = newPending(h.cfg.StatePendingMax)
 		}

@@ -55,13 +55,11 @@ type endpoint struct {
 	Endpoint
 	protocol string
 	caller   caller
-	breaker  breaker
 	active   atomic.Int64
 }
 
-func newEndpoint(e Endpoint, c *Config) (*endpoint, error) {
+func newEndpoint(e Endpoint) (*endpoint, error) {
 	ep := &endpoint{Endpoint: e.withDefaults(), protocol: "http"}
-	ep.breaker = breaker{failuresMax: ep.BreakerFailures, cooldown: ep.BreakerCooldown, now: c.Now, random: c.Random}
 	if ep.isHTTP() {
 		ep.caller = newHTTPCaller(&ep.Endpoint)
 		return ep, nil
@@ -77,6 +75,7 @@ type line struct {
 	event    backend.Event
 	name     string
 	ep       *endpoint
+	breaker  breaker // of its own: an rpc that clients can make fail must not stop connects
 	cfg      *Config
 	pending  *pending // of channel state
 	counters counters
@@ -138,7 +137,7 @@ func (l *line) ask(ctx context.Context, c *backend.Client, r *request, out reply
 func (l *line) attempts(ctx context.Context, c *backend.Client, r *request, out reply) (o outcome) {
 	delay := l.ep.RetryDelay
 	for n := 0; ; n++ {
-		term, ok := l.ep.breaker.ask()
+		term, ok := l.breaker.ask()
 		if !ok && n > 0 {
 			return o // what made it open says more
 		}
@@ -173,7 +172,7 @@ func (l *line) attempt(ctx context.Context, term uint64, c *backend.Client, r *r
 }
 
 func (l *line) tell(term uint64, o outcome) {
-	state, changed := l.ep.breaker.tell(term, o.verdict)
+	state, changed := l.breaker.tell(term, o.verdict)
 	if !changed {
 		return
 	}

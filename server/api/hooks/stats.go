@@ -62,8 +62,7 @@ type Stats struct {
 	Buckets  [BucketCount + 1]uint64 // questions that took at most so long, not cumulative; the last one is those that took longer
 	Pending  int                     // channel-state events that wait
 
-	// Of the endpoint, which other events may share.
-	Active  int // questions being asked now
+	Active  int // questions being asked now at the endpoint, which other events may share
 	Breaker BreakerState
 	Opened  uint64 // times the breaker opened
 }
@@ -99,7 +98,7 @@ func (h *Hooks) Stats(dst []Stats) []Stats {
 		for i := range s.Buckets {
 			s.Buckets[i] = l.counters.buckets[i].Load()
 		}
-		s.Breaker, s.Opened = l.ep.breaker.report()
+		s.Breaker, s.Opened = l.breaker.report()
 		if l.pending != nil {
 			s.Pending = l.pending.len()
 		}

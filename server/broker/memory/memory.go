@@ -112,6 +112,11 @@ func (b *Broker) History(_ context.Context, name string, q broker.HistoryQuery, 
 	s := b.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if q.Peek {
+		if _, r := s.streams.find(name); r == nil {
+			return dst, channel.Position{Epoch: s.newEpoch()}, nil
+		}
+	}
 	id, r := s.use(name, b.now(), q.MetaTTL)
 	s.settle(id, r)
 	dst, ok := r.Read(history.Query{Since: q.Since, Limit: q.Limit, Reverse: q.Reverse}, dst)
@@ -132,6 +137,20 @@ func (b *Broker) RemoveHistory(_ context.Context, name string) error {
 
 // Subscribe has nothing to do: the only node gets everything.
 func (b *Broker) Subscribe(string) error { return nil }
+
+// Vacated drops a stream that only served those who were subscribed. Should somebody
+// have subscribed meanwhile, it comes back with the same epoch, unless a stream of the
+// shard has ended since: then they begin anew.
+func (b *Broker) Vacated(name string) {
+	s := b.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id, r := s.streams.find(name); r != nil && r.Top().Offset == 0 {
+		s.unsettle(r)
+		s.streams.drop(id)
+		s.tidyDue()
+	}
+}
 
 // Unsubscribe has nothing to do.
 func (b *Broker) Unsubscribe(string) error { return nil }

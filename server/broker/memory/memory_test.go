@@ -413,3 +413,45 @@ func TestNewNeedsAClock(t *testing.T) {
 	}()
 	New(Config{})
 }
+
+// TestAskingForNamesCostsNothing: whoever subscribes to names nobody has published in, or
+// asks for their history, must not fill the memory.
+func TestAskingForNamesCostsNothing(t *testing.T) {
+	b := New(Config{Clock: time.Now})
+	ctx := context.Background()
+	read := func(name string, peek bool) channel.Position {
+		_, top, err := b.History(ctx, name, broker.HistoryQuery{Peek: peek, MetaTTL: time.Hour}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return top
+	}
+	for i := range 200_000 {
+		name := fmt.Sprint("name-", i)
+		peeked := read(name, true)
+		if top := read(name, false); top != peeked || top.Epoch == "" {
+			t.Fatalf("%s is at %v, a moment ago at %v", name, top, peeked)
+		}
+		b.Vacated(name)
+	}
+	st := b.Stats()
+	if st.Streams != 0 || st.HistoryBytes > 4<<20 {
+		t.Errorf("%d streams, %d bytes are held", st.Streams, st.HistoryBytes)
+	}
+	if err := b.Validate(); err != nil {
+		t.Error(err)
+	}
+	b.Start(nobody{})
+	if _, err := b.Publish(ctx, "kept", &channel.Publication{Data: []byte("1")}, broker.PublishOptions{HistorySize: 1, HistoryTTL: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	b.Vacated("kept")
+	if top := read("kept", true); top.Offset != 1 {
+		t.Errorf("a stream with a publication was dropped: %v", top)
+	}
+}
+
+type nobody struct{}
+
+func (nobody) Deliver(string, *channel.Publication) error    { return nil }
+func (nobody) DeliverSignals(string, []channel.Signal) error { return nil }

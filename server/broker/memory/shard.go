@@ -1,7 +1,9 @@
 package memory
 
 import (
+	"cmp"
 	"crypto/rand"
+	"slices"
 	"sync"
 	"time"
 
@@ -114,6 +116,7 @@ func (s *shard) settle(id uint32, r *row) {
 	if at := r.Deadline(); at != 0 && (r.queued == 0 || at < r.queued) {
 		r.queued = at
 		s.due.push(deadline{at, id})
+		s.tidyDue()
 	}
 }
 
@@ -155,4 +158,17 @@ func (s *shard) newEpoch() string {
 		s.epoch = string(b[:])
 	}
 	return s.epoch
+}
+
+// tidyDue throws out the deadlines of streams that were dropped before they were due,
+// once they are the greater part.
+func (s *shard) tidyDue() {
+	if len(s.due.heap) <= 2*s.streams.len()+1024 {
+		return
+	}
+	s.due.heap = slices.DeleteFunc(s.due.heap, func(d deadline) bool {
+		r := s.streams.row(d.id)
+		return r == nil || r.queued != d.at
+	})
+	slices.SortFunc(s.due.heap, func(a, b deadline) int { return cmp.Compare(a.at, b.at) }) // a sorted list is a heap
 }

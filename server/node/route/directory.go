@@ -3,10 +3,8 @@ package route
 import (
 	"fmt"
 	"hash/maphash"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"shoal/pool/intern"
 	"shoal/server/broker"
@@ -32,7 +30,7 @@ type Directory struct {
 	wildcard func(name string) bool
 	seed     maphash.Seed
 	shards   [16]shard
-	patterns atomic.Pointer[[]string] // sorted channels that are wildcards, replaced as a whole
+	patterns patterns
 }
 
 type shard struct {
@@ -41,13 +39,21 @@ type shard struct {
 	audiences []Audience // by interned name
 }
 
-// New returns an empty directory. wildcard tells which channels are wildcards; nil: none.
-func New(b broker.Broker, wildcard func(name string) bool) *Directory {
-	d := &Directory{broker: b, wildcard: wildcard, seed: maphash.MakeSeed()}
+// Wildcards is what a directory must know of names; channel.Rules has it.
+type Wildcards interface {
+	Wildcard(name string) bool // the name stands for many
+	Head(name string) string   // the part of a name before its segments
+}
+
+// New returns an empty directory; w may be nil: then no channel is a wildcard.
+func New(b broker.Broker, w Wildcards) *Directory {
+	d := &Directory{broker: b, seed: maphash.MakeSeed()}
+	if w != nil {
+		d.wildcard, d.patterns.head = w.Wildcard, w.Head
+	}
 	for i := range d.shards {
 		d.shards[i].names = intern.New()
 	}
-	d.patterns.Store(&[]string{})
 	return d
 }
 
@@ -117,31 +123,25 @@ func (d *Directory) Lookup(channel []byte) Audience {
 	return Audience{}
 }
 
-// Patterns are the wildcard channels that have members, sorted; read-only.
-func (d *Directory) Patterns() []string { return *d.patterns.Load() }
+// AppendPatterns appends to dst the wildcard channels with members that name may fit by
+// the syntax; the rules say which really cover it.
+func (d *Directory) AppendPatterns(dst []string, name string) []string {
+	return d.patterns.appendFitting(dst, name)
+}
 
 // pattern adds or removes a channel if it is a wildcard.
 func (d *Directory) pattern(name string, add bool) {
-	if d.wildcard == nil || strings.IndexByte(name, '*') < 0 || !d.wildcard(name) {
-		return
-	}
-	for {
-		old := d.patterns.Load()
-		i, found := slices.BinarySearch(*old, name)
-		if found == add {
-			return
-		}
-		next := slices.Clone(*old)
-		if add {
-			next = slices.Insert(next, i, name)
-		} else {
-			next = slices.Delete(next, i, i+1)
-		}
-		if d.patterns.CompareAndSwap(old, &next) { // channels of other shards change it too
-			return
-		}
+	switch {
+	case d.wildcard == nil || strings.IndexByte(name, '*') < 0 || !d.wildcard(name):
+	case add:
+		d.patterns.add(name)
+	default:
+		d.patterns.remove(name)
 	}
 }
+
+// Patterns lists all wildcard channels with members, in no order. Slow.
+func (d *Directory) Patterns() []string { return d.patterns.all() }
 
 // Trim gives memory back that channels without members left.
 func (d *Directory) Trim() {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"shoal/server/broker"
+	"shoal/server/channel"
 	"shoal/server/hub"
 )
 
@@ -203,30 +204,130 @@ func TestDirectoryGivesMemoryBack(t *testing.T) {
 	}
 }
 
-func TestDirectoryListsTheWildcardsThatHaveMembers(t *testing.T) {
-	d := New(&counting{subs: map[string]int{}}, func(name string) bool { return strings.HasSuffix(name, ":*") })
+// stars is a world in which every name with a star segment is a wildcard of one
+// namespace, "news:".
+type stars struct{}
+
+func (stars) Wildcard(name string) bool { return channel.Wildcard(name[len(stars{}.Head(name)):]) }
+
+func (stars) Head(name string) string {
+	if strings.HasPrefix(name, "news:") {
+		return "news:"
+	}
+	return ""
+}
+
+// fitting are the patterns a name may fit, sorted.
+func fitting(d *Directory, name string) []string {
+	out := d.AppendPatterns(nil, name)
+	slices.Sort(out)
+	return out
+}
+
+func TestDirectoryFindsTheWildcardsThatHaveMembers(t *testing.T) {
+	d := New(&counting{subs: map[string]int{}}, stars{})
 	join := func(name string, loop int) {
 		if _, err := d.Join([]byte(name), loop, 0, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	join("news:*", 0)
-	join("news:*", 1)
-	join("art:*", 0)
-	join("a*b", 0)
-	join("news:x", 0)
-	if got, want := d.Patterns(), []string{"art:*", "news:*"}; !slices.Equal(got, want) {
-		t.Fatalf("patterns %v, want %v", got, want)
+	for _, name := range []string{"news:*", "art.*", "a*b", "news:x", "news:*.a", "news:eu.**", "news:*.*", "**"} {
+		join(name, 0)
 	}
-	before := d.Patterns()
+	join("news:*", 1)
+	for name, want := range map[string][]string{
+		"news:x": {"news:*"}, "news:eu.a": {"news:*.*", "news:*.a", "news:eu.**"}, "news:eu.a.b": {"news:eu.**"},
+		"news:": nil, "news:eu.": nil, "art.x": {"**", "art.*"}, "art:x": {"**"}, "a*b": {"**"}, "news:eu/a": nil,
+	} {
+		if got := fitting(d, name); !slices.Equal(got, want) {
+			t.Errorf("%s may fit %v, want %v", name, got, want)
+		}
+	}
 	for _, loop := range []int{0, 1} {
 		if _, err := d.Leave([]byte("news:*"), loop); err != nil {
 			t.Fatal(err)
 		}
+		if got := fitting(d, "news:x"); len(got) != 1-loop {
+			t.Errorf("without loop %d: %v", loop, got)
+		}
 	}
-	if got := d.Patterns(); !slices.Equal(got, []string{"art:*"}) || len(before) != 2 {
-		t.Fatalf("patterns %v; those read before are now %v", got, before)
+}
+
+// TestPatternsAgainstEachOther: the tree gives exactly what comparing with every pattern
+// gives.
+func TestPatternsAgainstEachOther(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	word := func(words ...string) string { return words[r.IntN(len(words))] }
+	name := func(stars bool) string {
+		var b strings.Builder
+		for n := r.IntN(4); ; n-- {
+			if stars {
+				b.WriteString(word("a", "b", "*", "", "a*"))
+			} else {
+				b.WriteString(word("a", "b", "", "*", "a*"))
+			}
+			if n <= 0 {
+				break
+			}
+			b.WriteString(word(".", "/", ":"))
+		}
+		if stars && r.IntN(4) == 0 {
+			b.WriteString(word(".**", ":**"))
+		}
+		return b.String()
 	}
+	p := patterns{head: stars{}.Head}
+	model := map[string]bool{}
+	for step := range 20_000 {
+		if pattern := name(true); channel.Wildcard(pattern) {
+			if r.IntN(2) == 0 {
+				p.add(pattern)
+				model[pattern] = true
+			} else {
+				p.remove(pattern)
+				delete(model, pattern)
+			}
+		}
+		if p.count != len(model) || len(p.all()) != len(model) {
+			t.Fatalf("step %d: %d patterns, %d listed, want %d", step, p.count, len(p.all()), len(model))
+		}
+		of := name(false)
+		got := p.appendFitting(nil, of)
+		slices.Sort(got)
+		var want []string
+		for pattern := range model {
+			if channel.Match(pattern, of) {
+				want = append(want, pattern)
+			}
+		}
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Fatalf("step %d: %q may fit %q, want %q", step, of, got, want)
+		}
+	}
+	for pattern := range model {
+		p.remove(pattern)
+	}
+	if p.count != 0 || len(p.heads) != 0 {
+		t.Errorf("left: %d patterns, %d heads", p.count, len(p.heads))
+	}
+}
+
+func TestManyPatternsCostTheOthersNothing(t *testing.T) {
+	p := patterns{head: stars{}.Head}
+	for i := range 20_000 {
+		p.add(fmt.Sprintf("x%d.%d.*", i/128, i%128))
+	}
+	if n := testing.AllocsPerRun(100, func() { p.appendFitting(nil, "nobody.is.here") }); n > 1 {
+		t.Errorf("%v allocations for a name that fits nothing", n)
+	}
+	if got := p.appendFitting(nil, "x3.5.z"); !slices.Equal(got, []string{"x3.5.*"}) {
+		t.Errorf("found %v", got)
+	}
+}
+
+func TestPatternsFromManyGoroutines(t *testing.T) {
+	d := New(&counting{subs: map[string]int{}}, stars{})
 	var wg sync.WaitGroup
 	for l := range 4 {
 		wg.Go(func() {
@@ -235,8 +336,8 @@ func TestDirectoryListsTheWildcardsThatHaveMembers(t *testing.T) {
 				if _, err := d.Join(name, l, 0, false); err != nil {
 					t.Error(err)
 				}
-				if !slices.Contains(d.Patterns(), string(name)) {
-					t.Error("a wildcard with a member is not listed")
+				if !slices.Contains(d.AppendPatterns(nil, fmt.Sprintf("n%d:x", (i+l)%50)), string(name)) {
+					t.Error("a wildcard with a member is not found")
 				}
 				if _, err := d.Leave(name, l); err != nil {
 					t.Error(err)
@@ -245,7 +346,7 @@ func TestDirectoryListsTheWildcardsThatHaveMembers(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := d.Patterns(); !slices.Equal(got, []string{"art:*"}) {
+	if got := d.patterns.all(); len(got) != 0 {
 		t.Fatalf("left: %v", got)
 	}
 }

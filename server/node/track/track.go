@@ -33,7 +33,7 @@ type stream struct {
 	at      Place
 	seen    uint64 // the top at the check before; 0 none
 	members uint32
-	_       uint32
+	low     uint32 // members joined below at: 1 and the checks since; 0 none did
 }
 
 // Tracks are the streams of one loop, by the hub's channel numbers. Use [New].
@@ -59,7 +59,24 @@ func (t *Tracks) Join(ch uint32, p Place) (behind bool) {
 		t.end = max(t.end, ch+1)
 	}
 	s.members++
+	if p.Epoch != s.at.Epoch || p.Offset < s.at.Offset {
+		s.low = 1
+	}
 	return s.at != p
+}
+
+// Laggards is to be called with every Check. It says, once and at the second call since,
+// that members joined below the place of the channel, who may miss what others have.
+func (t *Tracks) Laggards(ch uint32) bool {
+	s := t.streams.Peek(ch)
+	if s == nil || s.members == 0 || s.low == 0 {
+		return false
+	}
+	if s.low++; s.low <= 2 {
+		return false
+	}
+	s.low = 0
+	return true
 }
 
 // Leave takes a positioned member away.

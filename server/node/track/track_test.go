@@ -144,3 +144,37 @@ func TestTrimKeepsWhatIsUsed(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Who joined below the place of the channel is looked after at the second check.
+func TestLaggardsAreToldOfOnce(t *testing.T) {
+	tr := New()
+	tr.Join(1, Place{5, 1})
+	tr.Join(1, Place{9, 1}) // ahead
+	for range 3 {
+		if tr.Laggards(1) || tr.Laggards(7) {
+			t.Fatal("nobody is below")
+		}
+	}
+	for _, p := range []Place{{4, 1}, {9, 2}} {
+		tr.Join(1, p)
+		if got := []bool{tr.Laggards(1), tr.Laggards(1), tr.Laggards(1)}; got[0] || !got[1] || got[2] {
+			t.Fatalf("below at %v: %v", p, got)
+		}
+	}
+}
+
+// A channel that fell behind stays where it is: its members must not follow from the top
+// before they were told.
+func TestACheckMovesNothing(t *testing.T) {
+	tr := New()
+	tr.Join(1, Place{5, 1})
+	if !tr.Check(1, Place{0, 2}) {
+		t.Fatal("another epoch was not seen")
+	}
+	if at, _ := tr.At(1); at != (Place{5, 1}) {
+		t.Fatalf("moved to %v", at)
+	}
+	if got := tr.Advance(1, Place{1, 2}); got != Gap {
+		t.Fatalf("the first of the other epoch is %v", got)
+	}
+}

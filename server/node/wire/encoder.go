@@ -45,7 +45,10 @@ func (e *Encoder) Publication(forms []Form, pool *shared.Pool, want Want, name, 
 			out.Barred |= 1 << i
 			continue
 		}
-		out.Bytes[Plain][i] = e.framed(form, pool, e.payload[Plain][enc])
+		if out.Bytes[Plain][i] = e.framed(form, pool, e.payload[Plain][enc]); out.Bytes[Plain][i] == nil {
+			out.Barred |= 1 << i
+			continue
+		}
 		if want.Deltas>>i&1 == 0 {
 			continue
 		}
@@ -123,6 +126,9 @@ func (e *Encoder) signals(dst []byte, enc proto.Encoding, name string, signals [
 
 func (e *Encoder) framed(form *Form, pool *shared.Pool, payload []byte) *shared.Bytes {
 	e.frame, e.scratch = form.Frame(e.frame[:0], e.scratch, payload)
+	if len(e.frame) == 0 {
+		return nil // the form cannot carry it
+	}
 	b := pool.New(len(e.frame))
 	b.Buf = append(b.Buf[:0], e.frame...)
 	return b

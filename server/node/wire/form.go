@@ -9,7 +9,7 @@ import (
 // Form is one way in which pushes reach sessions. Frame appends the framed payload,
 // which is of [Form.Payload]'s encoding; scratch may be used and is returned for the
 // next call. It is called on the publisher's goroutine and must be safe for concurrent
-// use; it fails when the form cannot carry the payload.
+// use; an empty frame says that the form cannot carry the payload.
 type Form struct {
 	Encoding proto.Encoding
 	Deflated bool

@@ -1,4 +1,4 @@
-package node
+package clientid
 
 import (
 	"crypto/aes"
@@ -10,30 +10,30 @@ import (
 	"shoal/loop"
 )
 
-// clientIDs makes client ids out of conn ids and back. A client id is a conn id
+// IDs makes client ids out of conn ids and back. A client id is a conn id
 // and a node tag encrypted as one AES block under a key of the node's: it looks
 // random, cannot be guessed, needs no memory per conn, and finds its conn without
 // an index.
-type clientIDs struct {
+type IDs struct {
 	block cipher.Block
 	tag   uint64
 }
 
-// clientIDBytes is the length of a client id's text: a UUID's.
-const clientIDBytes = 36
+// Bytes is the length of a client id's text: a UUID's.
+const Bytes = 36
 
-// newClientIDs takes 16 bytes of key and 8 of tag, both random.
-func newClientIDs(random [24]byte) (*clientIDs, error) {
+// New takes 16 bytes of key and 8 of tag, both random.
+func New(random [24]byte) (*IDs, error) {
 	block, err := aes.NewCipher(random[:16])
 	if err != nil {
 		return nil, fmt.Errorf("node: client id key: %w", err)
 	}
-	return &clientIDs{block: block, tag: binary.LittleEndian.Uint64(random[16:])}, nil
+	return &IDs{block: block, tag: binary.LittleEndian.Uint64(random[16:])}, nil
 }
 
-// append appends the text of the conn's client id. b is scratch memory: what a
+// Append appends the text of the conn's client id. b is scratch memory: what a
 // cipher gets escapes, and the caller has a place for it.
-func (c *clientIDs) append(dst []byte, b *[aes.BlockSize]byte, id loop.ConnID) []byte {
+func (c *IDs) Append(dst []byte, b *[aes.BlockSize]byte, id loop.ConnID) []byte {
 	binary.LittleEndian.PutUint64(b[:8], uint64(id))
 	binary.LittleEndian.PutUint64(b[8:], c.tag)
 	c.block.Encrypt(b[:], b[:])
@@ -46,10 +46,10 @@ func (c *clientIDs) append(dst []byte, b *[aes.BlockSize]byte, id loop.ConnID) [
 	return dst
 }
 
-// parse returns the conn id inside a client id of this node; ok is false for
+// Parse returns the conn id inside a client id of this node; ok is false for
 // anything else.
-func (c *clientIDs) parse(text string) (id loop.ConnID, ok bool) {
-	if len(text) != clientIDBytes || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
+func (c *IDs) Parse(text string) (id loop.ConnID, ok bool) {
+	if len(text) != Bytes || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
 		return 0, false
 	}
 	digits := text[:8] + text[9:13] + text[14:18] + text[19:23] + text[24:]

@@ -1,0 +1,423 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"shoal/codec/proto"
+	"shoal/pool/slab"
+	"shoal/server/auth"
+	"shoal/server/backend"
+	"shoal/server/channel"
+	"shoal/server/hub"
+	"shoal/server/node/seal"
+	"shoal/server/session"
+)
+
+// ResumeConfig rules resume tokens, with which clients that asked for one come back in
+// one command. The zero value gives none.
+type ResumeConfig struct {
+	Window    time.Duration    // a token is good for; 0: none are given and none are taken
+	Keys      seal.Config      // what they are sealed with
+	Clock     func() time.Time // required with a Window
+	UserClaim string           // of connection tokens; empty is sub
+}
+
+// marksMax bounds the revocations that are remembered, a few megabytes of them.
+const marksMax = 1 << 18
+
+// resumer is what the shards share about resume tokens. Safe for concurrent use.
+type resumer struct {
+	sealer  *seal.Sealer // nil: there are no tokens
+	window  int64        // microseconds
+	clock   func() time.Time
+	started time.Time
+	claim   string
+	private bool        // nobody else makes tokens that are good here
+	given   atomic.Bool // one at least
+
+	mu    sync.RWMutex
+	marks *seal.Marks
+}
+
+func (r *resumer) init(cfg *ResumeConfig) error {
+	if cfg.Window <= 0 {
+		return nil
+	}
+	if cfg.Clock == nil {
+		return errors.New("node: Resume.Clock is missing; give it, or no Window")
+	}
+	var err error
+	if r.sealer, err = seal.New(cfg.Keys); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	r.private = cfg.Keys.Secret == ""
+	r.window, r.clock, r.started, r.claim = cfg.Window.Microseconds(), cfg.Clock, cfg.Clock(), cfg.UserClaim
+	if r.claim == "" {
+		r.claim = "sub"
+	}
+	r.marks = seal.NewMarks(marksMax, r.window)
+	return nil
+}
+
+// now is in microseconds and never goes back while the process lives, whatever is done to
+// the wall clock: else a token could seem younger than what ended it.
+func (r *resumer) now() int64 {
+	return r.started.UnixMicro() + r.clock().Sub(r.started).Microseconds()
+}
+
+// revoke ends the tokens that were made so far, or what they say of a subscription.
+func (r *resumer) revoke(who seal.Subject) {
+	if r.sealer == nil || r.private && !r.given.Load() {
+		return
+	}
+	r.mu.Lock()
+	r.marks.Revoke(who, r.now())
+	r.mu.Unlock()
+}
+
+func (r *resumer) trim() {
+	if r.sealer != nil {
+		r.mu.Lock()
+		r.marks.Trim(r.now())
+		r.mu.Unlock()
+	}
+}
+
+func (r *resumer) validate() error {
+	if r.sealer == nil {
+		return nil
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.marks.Validate()
+}
+
+// revokeUser ends what the API ends for all sessions of a user, those included that are
+// not here at present. Sessions picked in another way end their own, on their loops.
+func (n *Node) revokeUser(who *Target, channel string, subs bool) {
+	if who.User != "" {
+		n.resumer.revoke(seal.Subject{User: who.User, Channel: channel, All: subs && channel == ""})
+	}
+}
+
+// resumption is kept for sessions whose client asked for tokens.
+type resumption struct {
+	lineage  uint64 // 0: it did not ask
+	expireAt int64  // of the credentials, Unix seconds; 0 never
+	given    bool   // a token
+}
+
+// resuming is what a shard has for resume tokens.
+type resuming struct {
+	sessions *slab.Column[resumption]
+	scratch  seal.Scratch
+	plain    []byte
+	text     []byte
+}
+
+// resumption gives the session's; nil when its client wants no tokens.
+func (s *Shard) resumption(slot uint32) *resumption {
+	if r := s.resuming.sessions.Peek(slot); r != nil && r.lineage != 0 {
+		return r
+	}
+	return nil
+}
+
+// granted notes when the credentials of a session end.
+func (s *Shard) granted(slot uint32, expireAt int64) {
+	if r := s.resumption(slot); r != nil {
+		r.expireAt = expireAt
+	}
+}
+
+// revoke ends the tokens that a session was given.
+func (s *Shard) revoke(slot uint32) {
+	if r := s.resumption(slot); r != nil && r.given {
+		s.node.resumer.revoke(seal.Subject{Lineage: r.lineage})
+	}
+}
+
+// closing ends the session's tokens if what it is closed with is more than a mishap.
+func (s *Shard) closing(slot uint32, d *channel.Disconnect) {
+	switch code := channel.DisconnectCode(d.Code); {
+	case code >= channel.DisconnectInvalidToken, code == channel.DisconnectExpired, code == channel.DisconnectSubExpired:
+		s.revoke(slot)
+	}
+}
+
+// removed ends a subscription in the session's tokens, if the server ended it for good.
+func (s *Shard) removed(slot uint32, name string, u *channel.Unsubscribe) {
+	switch channel.UnsubscribeCode(u.Code) {
+	case channel.UnsubscribeInsufficientState, channel.UnsubscribeStateInvalidated:
+		return // it may come back at once
+	}
+	if r := s.resumption(slot); r != nil && r.given {
+		s.node.resumer.revoke(seal.Subject{Lineage: r.lineage, Channel: name})
+	}
+}
+
+// sealedFlags says what flags of a membership are called in tokens.
+var sealedFlags = [...]struct{ flag, sealed uint16 }{
+	{flagServerSide, seal.ServerSide}, {flagPositioned, seal.Positioned}, {flagRecoverable, seal.Recoverable},
+	{flagSignals, seal.Signals}, {flagPresent, seal.Present}, {flagTells, seal.Tells}, {flagDelta, seal.Delta},
+	{flagServerRefresh, seal.ServerRefresh}, {flagFromToken, seal.FromToken},
+}
+
+// resumeToken seals what the session is now. Empty when its client wants no tokens, or
+// when it would be too large. It lives until the next call.
+func (s *Shard) resumeToken(slot uint32, ses *session.Session) string {
+	of, r := s.resumption(slot), &s.resuming
+	if of == nil {
+		return ""
+	}
+	if of.given = true; !s.node.resumer.given.Load() {
+		s.node.resumer.given.Store(true) // before the token is as old as it says
+	}
+	h := seal.Head{
+		Lineage: of.lineage, IssuedAt: s.node.resumer.now(), Window: s.node.resumer.window,
+		ExpireAt: of.expireAt, Renewed: s.asks(backend.Refresh, "", nil), User: s.user(ses), Info: s.info(ses),
+	}
+	if user := s.headerUser(slot); user != "" && user == h.User {
+		h.Forwarded = true
+	}
+	if d := s.details.Peek(slot); d != nil && d.meta != 0 {
+		h.Meta = s.infos.Bytes(d.meta)
+	}
+	r.plain = seal.AppendHead(r.plain[:0], &h)
+	connecting := s.openings[slot] != nil
+	s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {
+		s.sealSub(sub, connecting)
+		return len(r.plain) <= seal.PlainBytesMax
+	})
+	if len(r.plain) > seal.PlainBytesMax {
+		return ""
+	}
+	s.node.stats.ResumeTokens.Add(1)
+	r.text = s.node.resumer.sealer.Seal(r.text[:0], &r.scratch, r.plain)
+	return stringOf(r.text)
+}
+
+// sealSub adds a membership to the token that is being made, unless it is on its way out
+// or, but for those that come with the connect, in.
+func (s *Shard) sealSub(sub hub.Sub, connecting bool) {
+	m := s.hub.At(sub)
+	w := s.waits[sub]
+	if w != nil && (w.removed != nil || !connecting && m.Flags&flagServerSide != 0) {
+		return
+	}
+	out := seal.Sub{Channel: s.hub.Name(sub)}
+	for _, f := range sealedFlags {
+		if m.Flags&f.flag != 0 {
+			out.Flags |= f.sealed
+		}
+	}
+	if m.Extra != 0 {
+		x := s.extras.At(m.Extra)
+		out.ExpireAt = x.expireAt
+		if x.info != 0 {
+			out.Info = s.infos.Bytes(x.info)
+		}
+		if x.filter != 0 {
+			out.Filter = s.filters.Bytes(x.filter)
+		}
+	}
+	s.resuming.plain = seal.AppendSub(s.resuming.plain, &out)
+}
+
+// restored is a subscription that comes back by a token, at a place that the client says.
+type restored struct {
+	name     string
+	flags    uint16
+	expireAt int64
+	info     []byte // until another token is made
+	filter   []byte
+	recovers bool
+	since    channel.Position
+}
+
+// resume lets a session come back as what its token says, if the connect command has a
+// token that is good. If not it is as if there were none.
+func (s *Shard) resume(slot uint32, ses *session.Session, e *session.Effect) bool {
+	r := e.Command.Connect
+	if r.Resume == "" || s.node.resumer.sealer == nil {
+		return false
+	}
+	of := s.resuming.sessions.At(slot)
+	*of = resumption{lineage: rand.Uint64() | 1}
+	if len(r.Resume) < seal.TextBytesMin {
+		return false // it asks for its first one
+	}
+	h, subs, why := s.unseal(slot, r)
+	s.node.stats.Resumes[why].Add(1)
+	if why != seal.None {
+		return false
+	}
+	*of = resumption{lineage: h.Lineage, expireAt: h.ExpireAt, given: true}
+	s.identify(ses, bytesOf(h.User), h.Info)
+	s.setMeta(slot, h.Meta)
+	o := &opening{results: make(map[string]*proto.SubscribeResult, len(subs)), resumed: true, restored: subs}
+	s.openings[slot] = o
+	in := session.Input{
+		Kind: session.KindAuthenticated, ID: e.ID, Unix: s.l.Clock().Unix(), ExpireAt: h.ExpireAt, ServerRefresh: h.Renewed,
+	}
+	in.Subs = make([]channel.ServerSub, 0, len(subs))
+	for i := range subs {
+		in.Subs = append(in.Subs, channel.ServerSub{Channel: subs[i].name})
+	}
+	s.queue = append(s.queue, in)
+	return true
+}
+
+// unseal opens the token of a connect command and judges it. The info and meta that it
+// returns live until another token is made.
+func (s *Shard) unseal(slot uint32, r *proto.ConnectRequest) (seal.Head, []restored, seal.Reason) {
+	z := &s.node.resumer
+	plain, why := z.sealer.Open(&s.resuming.scratch, r.Resume)
+	if why != seal.None {
+		return seal.Head{}, nil, why
+	}
+	h, rest, err := seal.Read(plain)
+	if err != nil {
+		return h, nil, seal.Malformed
+	}
+	forwarded := s.headerUser(slot)
+	switch {
+	case z.now()-h.IssuedAt >= min(h.Window, z.window):
+		return h, nil, seal.Expired
+	case h.ExpireAt > 0 && h.ExpireAt <= s.l.Clock().Unix():
+		return h, nil, seal.Credentials
+	case h.Renewed != s.asks(backend.Refresh, "", nil),
+		(h.Forwarded || forwarded != "") && forwarded != h.User,
+		r.Token != "" && otherUser(r.Token, z.claim, h.User):
+		return h, nil, seal.Unfit
+	}
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	if z.marks.Revoked(seal.Subject{Lineage: h.Lineage}, h.IssuedAt) || h.User != "" && z.marks.Revoked(seal.Subject{User: h.User}, h.IssuedAt) {
+		return h, nil, seal.Revoked
+	}
+	subs, err := s.restorable(&h, rest, r.Subs)
+	if err != nil {
+		return h, nil, seal.Malformed
+	}
+	if own, ok := s.node.cfg.Auth.PersonalChannel(h.User); ok && !slices.ContainsFunc(subs, func(r restored) bool { return r.name == own }) {
+		return h, nil, seal.Unfit
+	}
+	return h, subs, seal.None
+}
+
+// restorable picks what of a token's subscriptions the client wants back and may have.
+// The marks are locked.
+func (s *Shard) restorable(h *seal.Head, rest []byte, wanted map[string]*proto.SubscribeRequest) ([]restored, error) {
+	most := s.node.cfg.Session.ChannelsMax
+	if most == 0 {
+		most = math.MaxUint16
+	}
+	own, _ := s.node.cfg.Auth.PersonalChannel(h.User) // which all sessions of the user have, asked for or not
+	subs := make([]restored, 0, min(len(wanted)+1, most))
+	for sub := (seal.Sub{}); ; {
+		left, more, err := seal.Next(rest, &sub)
+		if err != nil || !more {
+			return subs, err
+		}
+		rest = left
+		r, wants := wanted[string(sub.Channel)]
+		if !wants && string(sub.Channel) != own || len(subs) == most || !s.mayRestore(h, &sub) {
+			continue
+		}
+		one := restored{name: string(sub.Channel), expireAt: sub.ExpireAt, info: sub.Info, filter: bytes.Clone(sub.Filter)}
+		for _, f := range sealedFlags {
+			if sub.Flags&f.sealed != 0 {
+				one.flags |= f.flag
+			}
+		}
+		one.recovers, one.since = r.GetRecover(), channel.Position{Offset: r.GetOffset(), Epoch: strings.Clone(r.GetEpoch())}
+		subs = append(subs, one)
+	}
+}
+
+// mayRestore says whether a subscription of a token is still good.
+func (s *Shard) mayRestore(h *seal.Head, sub *seal.Sub) bool {
+	name := stringOf(sub.Channel)
+	opts, e := s.node.cfg.Session.Rules.Resolve(name)
+	if e != nil || sub.ExpireAt > 0 && sub.ExpireAt <= s.l.Clock().Unix() || len(sub.Filter) > 0 && !opts.AllowTagsFilter {
+		return false
+	}
+	marks := s.node.resumer.marks
+	switch {
+	case marks.Empty():
+	case marks.Revoked(seal.Subject{Lineage: h.Lineage, Channel: name}, h.IssuedAt):
+		return false
+	case h.User == "":
+	case marks.Revoked(seal.Subject{User: h.User, All: true}, h.IssuedAt), marks.Revoked(seal.Subject{User: h.User, Channel: name}, h.IssuedAt):
+		return false
+	}
+	return true
+}
+
+// restore makes the next subscription that comes back by a token: by the connect as far
+// as replies go, and what it was in all else.
+func (s *Shard) restore(slot uint32, ses *session.Session, e *session.Effect, o *opening) {
+	was := &o.restored[0]
+	o.restored = o.restored[1:]
+	if was.name != e.Channel {
+		panic(fmt.Sprintf("node: subscription %q is made, the token says %q", e.Channel, was.name))
+	}
+	a := &s.admission
+	*a = admission{
+		origin: byConnect, id: e.ID, name: e.Channel, opts: e.Options, restored: was,
+		grant: auth.Grant{Info: was.info, ExpireAt: was.expireAt},
+	}
+	a.recovers, a.since, a.renewed = was.recovers, was.since, was.flags&flagServerRefresh != 0 && s.renews(e.Options)
+	if len(was.filter) > 0 {
+		a.filter = was.filter
+	}
+	if r := s.admit(slot, ses, a); r.Refused() {
+		s.failed(slot, ses, a, r)
+	}
+}
+
+// flagsAgain is flagsFor for what a token says.
+func (a *admission) flagsAgain() uint16 {
+	flags := a.restored.flags &^ (flagServerRefresh | flagDelta)
+	if a.renewed {
+		flags |= flagServerRefresh
+	}
+	if a.restored.flags&flagDelta != 0 && slices.Contains(a.opts.AllowedDeltaTypes, "fossil") {
+		flags |= flagDelta
+	}
+	if a.filter != nil {
+		flags |= flagFiltered
+	}
+	a.recover = (a.recovers || a.opts.AutoCacheRecover && a.opts.Caching()) && flags&flagRecoverable != 0
+	return flags
+}
+
+// again adds to the result of a subscription that came back by a token what the client of
+// one that it made by itself must know.
+func (s *Shard) again(a *admission, r *proto.SubscribeResult) {
+	if a.restored.flags&flagServerSide == 0 && !a.renewed && a.grant.ExpireAt > 0 {
+		r.Expires, r.Ttl = true, uint32(min(a.grant.ExpireAt-s.l.Clock().Unix(), math.MaxInt32))
+	}
+}
+
+// regranted notes what the backend said of the credentials that it renews. When they are
+// over it decided about the user, not about this session.
+func (s *Shard) regranted(slot uint32, ses *session.Session, r *backend.RefreshReply) {
+	if !r.Refused() && !r.Expired {
+		s.granted(slot, r.ExpireAt)
+		return
+	}
+	if ses.User != 0 {
+		s.node.resumer.revoke(seal.Subject{User: s.user(ses)})
+	}
+}
