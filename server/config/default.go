@@ -96,7 +96,7 @@ func DevProfile() map[string]any {
 	for key, value := range map[string]any{ // what the demo page shows, for whoever subscribes
 		"allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true,
 		"allow_publish_for_subscriber": true, "allow_publish_for_anonymous": true,
-		"presence": true, "join_leave": true, "force_push_join_leave": true,
+		"presence": true, "join_leave": true,
 		"allow_presence_for_subscriber": true, "allow_presence_for_anonymous": true,
 		"history_size": 100, "history_ttl": "10m",
 		"allow_history_for_subscriber": true, "allow_history_for_anonymous": true,

@@ -271,7 +271,7 @@ func TestDevProfileShowsWhatThereIs(t *testing.T) {
 		t.Fatalf("warnings %q, error %v", warnings, err)
 	}
 	o := cfg.Channel.WithoutNamespace
-	if !o.History() || !o.ForceRecovery || !o.Presence || !o.JoinLeave || !o.ForcePushJoinLeave || !o.AllowWildcard ||
+	if !o.History() || !o.ForceRecovery || !o.Presence || !o.JoinLeave || o.ForcePushJoinLeave || !o.AllowWildcard ||
 		!o.AllowHistoryForSubscriber || !o.AllowPresenceForSubscriber || !slices.Equal(o.AllowedDeltaTypes, []string{"fossil"}) {
 		t.Errorf("channels of the demo: %+v", o)
 	}

@@ -60,7 +60,7 @@ func (n *Node) deliver(name, of string, pub *channel.Publication) (taken bool, e
 // want them, in one message.
 func (n *Node) DeliverSignals(name string, signals []channel.Signal) error {
 	a := n.dir.Lookup(bytesOf(name))
-	if a.Loops == 0 {
+	if a.Loops == 0 || !a.Signals {
 		return nil
 	}
 	if e := n.room(a.Loops); e != nil {

@@ -9,6 +9,7 @@ import (
 	"shoal/pool/shared"
 	"shoal/server/channel"
 	"shoal/server/hub"
+	"shoal/server/node/route"
 	"shoal/server/node/track"
 	"shoal/server/node/wire"
 	"shoal/server/session"
@@ -100,8 +101,8 @@ func (s *Shard) join(slot uint32, ses *session.Session, name string, flags uint1
 	if sub == 0 {
 		return 0, channel.ErrAlreadySubscribed.Err()
 	}
-	if first || flags&flagDelta != 0 {
-		occupied, err := s.node.dir.Join(bytesOf(name), s.l.Index(), form, flags&flagDelta != 0)
+	if first || flags&(flagDelta|flagSignals) != 0 {
+		occupied, err := s.node.dir.Join(bytesOf(name), s.l.Index(), route.Reader{Form: form, Delta: flags&flagDelta != 0, Signals: flags&flagSignals != 0})
 		if err != nil {
 			s.hub.Leave(&list, sub)
 			ses.Subs = uint32(list)

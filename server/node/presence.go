@@ -134,6 +134,9 @@ func (s *Shard) signal(slot uint32, ses *session.Session, sub hub.Sub, leave boo
 
 // announce tells a signal now, or with others if the channel is big.
 func (s *Shard) announce(name []byte, sig channel.Signal) {
+	if !s.node.broker.Blocking() && !s.node.dir.Lookup(name).Signals {
+		return // nobody here reads them, and there is no elsewhere
+	}
 	opts, e := s.node.cfg.Session.Rules.Resolve(stringOf(name))
 	if e != nil {
 		return

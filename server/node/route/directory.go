@@ -20,6 +20,15 @@ type Audience struct {
 	Loops  uint64 // a bit for each loop
 	Forms  uint16 // a bit for each wire form; it stays until the last member leaves
 	Deltas uint16 // those of them that are also read as differences
+	// Signals: joins and leaves are read; it stays until the last member leaves.
+	Signals bool
+}
+
+// Reader is what a member of a channel reads.
+type Reader struct {
+	Form    hub.Form
+	Delta   bool // differences
+	Signals bool // joins and leaves
 }
 
 // Directory maps channels to their audiences. Loops write when their first member of
@@ -61,11 +70,11 @@ func (d *Directory) shard(channel []byte) *shard {
 	return &d.shards[maphash.Bytes(d.seed, channel)%uint64(len(d.shards))]
 }
 
-// Join records that a loop has a member of the form, which reads differences or not.
+// Join records that a loop has such a member.
 // The first of the node makes the broker send the channel here; the lock is held
 // meanwhile, so that the broker hears of joins and departures in the order in which
 // they happened. occupied tells that it was the first of the node.
-func (d *Directory) Join(channel []byte, loop int, form hub.Form, delta bool) (occupied bool, err error) {
+func (d *Directory) Join(channel []byte, loop int, r Reader) (occupied bool, err error) {
 	s := d.shard(channel)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,10 +92,11 @@ func (d *Directory) Join(channel []byte, loop int, form hub.Form, delta bool) (o
 	}
 	a := &s.audiences[id]
 	a.Loops |= 1 << loop
-	a.Forms |= 1 << form
-	if delta {
-		a.Deltas |= 1 << form
+	a.Forms |= 1 << r.Form
+	if r.Delta {
+		a.Deltas |= 1 << r.Form
 	}
+	a.Signals = a.Signals || r.Signals
 	return !known, nil
 }
 

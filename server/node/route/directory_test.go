@@ -54,7 +54,7 @@ func TestDirectoryAgainstAModel(t *testing.T) {
 		at, form, delta := rnd.IntN(LoopsMax), hub.Form(rnd.IntN(hub.FormsMax)), rnd.IntN(4) == 0
 		a := model[name]
 		if rnd.IntN(2) == 0 {
-			occupied, err := d.Join([]byte(name), at, form, delta)
+			occupied, err := d.Join([]byte(name), at, Reader{Form: form, Delta: delta})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,14 +112,14 @@ func TestDirectoryAgainstAModel(t *testing.T) {
 func TestDirectoryKeepsNothingTheBrokerRefused(t *testing.T) {
 	b := &counting{subs: map[string]int{}, fail: errors.New("no")}
 	d := New(b, nil)
-	if _, err := d.Join([]byte("a"), 0, 0, false); !errors.Is(err, b.fail) {
+	if _, err := d.Join([]byte("a"), 0, Reader{}); !errors.Is(err, b.fail) {
 		t.Errorf("got %v", err)
 	}
 	if a := d.Lookup([]byte("a")); a.Loops != 0 || d.Channels() != 0 {
 		t.Error("the channel is kept")
 	}
 	b.fail = nil
-	if _, err := d.Join([]byte("a"), 0, 0, false); err != nil {
+	if _, err := d.Join([]byte("a"), 0, Reader{}); err != nil {
 		t.Error(err)
 	}
 	b.fail = errors.New("no")
@@ -136,7 +136,7 @@ func TestDirectoryFromManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for i := range 2000 {
 				name := fmt.Appendf(nil, "c%d", i%20)
-				if _, err := d.Join(name, l, hub.Form(i%4), false); err != nil {
+				if _, err := d.Join(name, l, Reader{Form: hub.Form(i % 4)}); err != nil {
 					t.Error(err)
 				}
 				if a := d.Lookup(name); a.Loops&(1<<l) == 0 || a.Forms>>(i%4)&1 == 0 {
@@ -157,7 +157,7 @@ func TestDirectoryFromManyGoroutines(t *testing.T) {
 func TestDirectoryLookupDoesNotAllocate(t *testing.T) {
 	d := New(&counting{subs: map[string]int{}}, nil)
 	name := []byte("news")
-	if _, err := d.Join(name, 1, 0, false); err != nil {
+	if _, err := d.Join(name, 1, Reader{}); err != nil {
 		t.Fatal(err)
 	}
 	if n := testing.AllocsPerRun(100, func() { d.Lookup(name) }); n != 0 {
@@ -176,7 +176,7 @@ func TestDirectoryGivesMemoryBack(t *testing.T) {
 	name := func(i int) []byte { return fmt.Appendf(nil, "a channel of its own %d", i) }
 	const n, stay = 50_000, 10
 	for i := range n {
-		if _, err := d.Join(name(i), 0, 0, false); err != nil {
+		if _, err := d.Join(name(i), 0, Reader{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -195,7 +195,7 @@ func TestDirectoryGivesMemoryBack(t *testing.T) {
 			t.Fatalf("channel %d: loops %b", i, a.Loops)
 		}
 	}
-	_, err := d.Join(name(n), 1, hub.Form(0), false)
+	_, err := d.Join(name(n), 1, Reader{Form: hub.Form(0)})
 	if a := d.Lookup(name(n)); err != nil || a.Loops != 2 {
 		t.Errorf("joining after a trim: %v, loops %b", err, a.Loops)
 	}
@@ -227,7 +227,7 @@ func fitting(d *Directory, name string) []string {
 func TestDirectoryFindsTheWildcardsThatHaveMembers(t *testing.T) {
 	d := New(&counting{subs: map[string]int{}}, stars{})
 	join := func(name string, loop int) {
-		if _, err := d.Join([]byte(name), loop, 0, false); err != nil {
+		if _, err := d.Join([]byte(name), loop, Reader{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -333,7 +333,7 @@ func TestPatternsFromManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for i := range 500 {
 				name := fmt.Appendf(nil, "n%d:*", (i+l)%50)
-				if _, err := d.Join(name, l, 0, false); err != nil {
+				if _, err := d.Join(name, l, Reader{}); err != nil {
 					t.Error(err)
 				}
 				if !slices.Contains(d.AppendPatterns(nil, fmt.Sprintf("n%d:x", (i+l)%50)), string(name)) {
