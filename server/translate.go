@@ -1,7 +1,10 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -66,14 +69,7 @@ func (p *Program) loopCount() int {
 }
 
 func (p *Program) nodeConfig() (node.Config, error) {
-	rules, err := channel.Compile(p.cfg.Channel)
-	if err != nil {
-		return node.Config{}, err
-	}
-	if err := p.openHooks(rules); err != nil {
-		return node.Config{}, err
-	}
-	authority, err := NewAuthority(&p.cfg, rules, func(section, warning string) { p.opts.Logger.Warn(warning, "section", section) })
+	rules, authority, err := p.decisions()
 	if err != nil {
 		return node.Config{}, err
 	}
@@ -94,6 +90,31 @@ func (p *Program) nodeConfig() (node.Config, error) {
 			Keys: seal.Config{Secret: p.cfg.Client.Resume.SecretKey, Previous: p.cfg.Client.Resume.PreviousSecretKey},
 		},
 	}, nil
+}
+
+// decisions makes what decides about clients: rules, hooks, tokens.
+func (p *Program) decisions() (*channel.Rules, *auth.Authority, error) {
+	rules, err := channel.Compile(p.cfg.Channel)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.openHooks(rules); err != nil {
+		return nil, nil, err
+	}
+	authority, err := NewAuthority(&p.cfg, rules, func(section, warning string) { p.opts.Logger.Warn(warning, "section", section) })
+	return rules, authority, err
+}
+
+// Check says of a configuration what [New] would: what is wrong, as an error, and to the
+// logger what has no effect or is weak. It binds no port and asks nobody; the files of
+// keys and certificates are read.
+func Check(cfg config.Config, clock func() time.Time, logger *slog.Logger) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	p := &Program{cfg: cfg, opts: Options{Clock: clock, Logger: logger}}
+	_, _, err := p.decisions()
+	return errors.Join(err, p.closeHooks(context.Background())) // nothing was asked: it does not wait
 }
 
 // NewAuthority makes the decisions about tokens and channels of a server with this

@@ -57,6 +57,9 @@ func TestCommandLine(t *testing.T) {
 		{"missing file", []string{"serve", "-c", "none.yaml"}, ExitUsage, "", "there is no file none.yaml"},
 		{"bad file", []string{"serve", "-c", bad}, ExitUsage, "", `client.ping_interval = "soon"`},
 		{"unknown key", []string{"serve", "-c", bad}, ExitUsage, "", "unknown key clients"},
+		{"key set anybody could write", []string{"serve", "--check-config", "--client.token.jwks_public_endpoint=http://example.com/keys"},
+			ExitUsage, "", "client.token: "},
+		{"weak secret", []string{"serve", "--check-config", "--client.token.hmac_secret_key=short"}, ExitOK, "is good", "can be guessed"},
 		{"log that cannot be", []string{"serve", "--check-config", "--log.file=/none/x"}, ExitUsage, "", "log.file"},
 	} {
 		code, out, errs := shoal(t, c.args...)
@@ -111,6 +114,18 @@ func TestNextStepsFitTheConfiguration(t *testing.T) {
 	printNextSteps(&out, config.Default(), "[::]:80")
 	if s := out.String(); !strings.Contains(s, "none can connect yet") || !strings.Contains(s, "refused until http_api.key is set") {
 		t.Errorf("default: %s", s)
+	}
+	for name, change := range map[string]func(*config.Client){
+		"hook":    func(c *config.Client) { c.Proxy.Connect.Enabled = true },
+		"key set": func(c *config.Client) { c.Token.JWKSPublicEndpoint = "https://example.com/keys" },
+		"header":  func(c *config.Client) { c.UserIDHTTPHeader = "X-User" },
+	} {
+		cfg := config.Default()
+		change(&cfg.Client)
+		out.Reset()
+		if printNextSteps(&out, cfg, "[::]:80"); strings.Contains(out.String(), "none can connect") {
+			t.Errorf("%s: %s", name, out.String())
+		}
 	}
 }
 

@@ -57,6 +57,10 @@ func (c *serveCommand) Run(ctx context.Context, to Process) error {
 	case c.Print:
 		return cfg.Print(to.Out)
 	case c.Check:
+		warnOfOpenDoors(cfg, logger)
+		if err := server.Check(cfg, to.Clock, logger); err != nil {
+			return usageError{fmt.Errorf("the configuration is refused:\n%w", err)}
+		}
 		_, err := fmt.Fprintln(to.Out, "the configuration is good")
 		return err
 	}
@@ -170,10 +174,15 @@ func printNextSteps(w io.Writer, cfg config.Config, address string) {
 			fmt.Fprintf(w, "           refused until http_api.key is set\n")
 		}
 	}
-	if t := cfg.Client; !t.Insecure && !t.AllowAnonymousConnect && t.Token.HMACSecretKey == "" {
+	if nobodyCanConnect(&cfg.Client) {
 		fmt.Fprintf(w, "  clients  none can connect yet: set client.token.hmac_secret_key, or try «shoal serve --dev»\n")
 	}
 	fmt.Fprintf(w, "  stop     Ctrl-C ends gracefully, twice at once\n\n")
+}
+
+// nobodyCanConnect says whether nothing could tell who a client is.
+func nobodyCanConnect(c *config.Client) bool {
+	return !c.Insecure && !c.AllowAnonymousConnect && c.UserIDHTTPHeader == "" && !c.Proxy.Connect.Enabled && !c.Token.HasKey()
 }
 
 // browsable turns a listener's address into one to type: [::]:8000 into localhost:8000.

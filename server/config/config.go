@@ -87,8 +87,8 @@ type Client struct {
 	ExpiredSubCloseDelay             time.Duration     `key:"expired_sub_close_delay" doc:"Grace after a subscription expires, in which the client may refresh it (then it ends with 2501)."`
 	ChannelPositionCheckDelay        time.Duration     `key:"channel_position_check_delay" doc:"Time between two comparisons of a positioned subscription with the top of its stream."`
 	ChannelPositionMaxTimeLag        time.Duration     `key:"channel_position_max_time_lag" doc:"How old a publication may be when it reaches a positioned subscription, which otherwise subscribes anew; 0 = any age."`
-	HistoryMaxPublicationLimit       int               `key:"history_max_publication_limit" doc:"Publications one history command gives at most; 0 = 300."`
-	RecoveryMaxPublicationLimit      int               `key:"recovery_max_publication_limit" doc:"Publications a client can recover at most; one that missed more is not recovered. 0 = 300."`
+	HistoryMaxPublicationLimit       int               `key:"history_max_publication_limit" doc:"Publications one history command gives at most; 0 = no limit but the namespace's own history_size."`
+	RecoveryMaxPublicationLimit      int               `key:"recovery_max_publication_limit" doc:"Publications a client can recover at most; one that missed more is not recovered. 0 = no limit."`
 	ConnectIncludeServerTime         bool              `key:"connect_include_server_time" doc:"Tells the time in the answer to connect."`
 	UserIDHTTPHeader                 string            `key:"user_id_http_header" doc:"Header of the upgrade request that names the user, set by a proxy in front that clients cannot go around; empty = none."`
 	PersonalChannel                  PersonalChannel   `key:"subscribe_to_user_personal_channel"`
@@ -128,8 +128,8 @@ type Token struct {
 	UserIDClaim                     string `key:"user_id_claim" doc:"Claim that names the user; empty = sub."`
 }
 
-// hasKey says whether any token can be accepted.
-func (t *Token) hasKey() bool {
+// HasKey says whether any token can be accepted.
+func (t *Token) HasKey() bool {
 	return t.HMACSecretKey != "" || t.RSAPublicKey != "" || t.ECDSAPublicKey != "" || t.Ed25519PublicKey != "" || t.JWKSPublicEndpoint != ""
 }
 

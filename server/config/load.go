@@ -248,7 +248,7 @@ func (l *loader) degrade() {
 			"the memory engine is used: one node, nothing survives a restart", shorten(l.cfg.Engine.Type)))
 	}
 	l.cfg.Engine.Type = "memory"
-	if t := l.cfg.Client.SubscriptionToken; t.Enabled && !t.hasKey() {
+	if t := l.cfg.Client.SubscriptionToken; t.Enabled && !t.HasKey() {
 		l.warn(joint, "client.subscription_token.enabled", "client.subscription_token.enabled is on and there is no key to verify "+
 			"subscription tokens with: all are refused; set client.subscription_token.hmac_secret_key, or switch it off to use client.token")
 	}

@@ -567,6 +567,38 @@ func TestTheBackendRenewsGrants(t *testing.T) {
 	g.sees(subExpired)
 }
 
+// What the backend says of a membership is not said of the one that followed it.
+func TestAnAnswerIsForTheGrantThatEnded(t *testing.T) {
+	come, release := make(chan struct{}), make(chan struct{})
+	m := newMortal(t, &oracle{subRefresh: func(*backend.SubRefreshRequest) (*backend.SubRefreshReply, error) {
+		close(come)
+		<-release
+		return &backend.SubRefreshReply{Expired: true}, nil
+	}})
+	g := m.guest()
+	g.do("subscribe", fmt.Sprintf(`"channel":"rec:a","token":%q`, m.token(100)))
+	g.next()
+	m.passes(120, true)
+	await(t, come)
+	bye := channel.UnsubscribeServer.Unsubscribe()
+	if n, e := m.node.Unsubscribe(t.Context(), Target{Client: g.id}, "rec:a", *bye); n != 1 || e != nil {
+		t.Fatal(n, e)
+	}
+	if n, e := m.node.Subscribe(t.Context(), Target{Client: g.id}, Subscription{Channel: "rec:a", ExpireAt: time.Now().Unix() + 1000}); n != 1 || e != nil {
+		t.Fatal(n, e)
+	}
+	close(release)
+	g.do("presence_stats", `"channel":"rec:a"`) // answered when the backend has been heard
+	for _, want := range []string{`"unsubscribe":{"code":2000`, `"subscribe":{`, `"error":{"code":103`} {
+		if got := g.next(); !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if who, e := m.node.Presence(t.Context(), "rec:a"); e != nil || len(who) != 1 {
+		t.Errorf("%d members, %v; want the new one", len(who), e)
+	}
+}
+
 func TestPersonalChannelsAndSingleConnections(t *testing.T) {
 	signer, verifier := tokens(t)
 	h := newHouse(t, plan{channels: kinds(func(c *channel.Config) {

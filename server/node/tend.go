@@ -54,12 +54,13 @@ func (s *Shard) ranOut(sub hub.Sub) {
 // renewSub asks the backend; without an answer the membership ends.
 func (s *Shard) renewSub(slot uint32, sub hub.Sub) {
 	name := string(s.hub.Name(sub))
+	asked := dueOf(s, s.hub.At(sub).Extra)
 	r := &backend.SubRefreshRequest{Client: s.client(slot, s.sessions.At(slot)), Channel: name}
 	var reply *backend.SubRefreshReply
 	told := func(slot uint32, ses *session.Session) {
 		sub := s.hub.Find(hub.List(ses.Subs), bytesOf(name))
 		switch {
-		case sub == 0:
+		case sub == 0 || dueOf(s, s.hub.At(sub).Extra) != asked: // ended, and subscribed anew perhaps
 		case reply != nil && reply.Disconnect != nil:
 			s.queue = append(s.queue, session.Input{Kind: session.KindDisconnect, Disconnect: reply.Disconnect})
 		case reply == nil || reply.Refused() || reply.Expired || reply.ExpireAt > 0 && reply.ExpireAt <= s.l.Clock().Unix():
