@@ -203,8 +203,11 @@ type kept struct {
 	place track.Place
 }
 
-// waitBytesMax bounds what is kept for one membership.
-const waitBytesMax = 1 << 20
+// What is kept for one membership at most.
+const (
+	waitBytesMax = 1 << 20
+	waitCountMax = 1 << 14
+)
 
 // keep keeps a push for a membership that waits; false when that cannot go on.
 func (s *Shard) keep(m *hub.Member, h *held) bool {
@@ -222,6 +225,8 @@ func (s *Shard) keep(m *hub.Member, h *held) bool {
 		s.drop(m.Slot, channel.DropNotJSON, channel.DisconnectInappropriate)
 		return false
 	case w == nil:
+	case len(w.kept) == waitCountMax:
+		w.over = true
 	case !wanted || b == nil:
 		w.kept = append(w.kept, kept{place: h.f.place}) // its place counts
 	case w.bytes+b.Len() > waitBytesMax:

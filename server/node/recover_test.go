@@ -354,6 +354,40 @@ func TestAMemberBelowItsChannelIsNotForgotten(t *testing.T) {
 	quick.sees(`{"push":{"channel":"rec:a","pub":{"data":2,"offset":2}}}`)
 }
 
+// What comes while the broker reads is kept up to a limit, of bytes as of publications. Who is
+// beyond it hears of its gap, and its subscription goes on by recovery.
+func TestMoreThanIsKept(t *testing.T) {
+	for _, c := range []struct {
+		name, data string
+		n          int
+	}{
+		{"bytes", `"` + strings.Repeat("x", waitBytesMax/8) + `"`, 9},
+		{"publications", `0`, waitCountMax + 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t, plan{channels: kinds(), blocking: true})
+			g := h.guest()
+			come, release := h.broker.hold("read")
+			g.do("subscribe", `"channel":"rec:a"`)
+			await(t, come)
+			for range c.n {
+				h.pub("rec:a", c.data)
+			}
+			h.still()
+			h.on(0, func(s *Shard) {
+				for _, w := range s.waits {
+					if !w.over || w.bytes > waitBytesMax || len(w.kept) > waitCountMax {
+						t.Errorf("kept %d bytes in %d publications", w.bytes, len(w.kept))
+					}
+				}
+			})
+			close(release)
+			g.sees(`{"id":2,"subscribe":{"recoverable":true,"epoch":"E","positioned":true}}`)
+			g.sees(`{"push":{"channel":"rec:a","unsubscribe":{"code":2500,"reason":"insufficient state"}}}`)
+		})
+	}
+}
+
 // A slow broker's answer belongs to the attempt that asked: the one before was ended.
 func TestEachAttemptHasItsOwnAnswer(t *testing.T) {
 	h := newHouse(t, plan{channels: kinds(), blocking: true})
