@@ -17,23 +17,25 @@ type keyCheck [sha256.Size]byte
 
 func newKeyCheck(key string) keyCheck { return sha256.Sum256([]byte(key)) }
 
+// authorized: a wrong key in a header does not spoil the right one in the URL.
 func (k *keyCheck) authorized(r *http.Request) bool {
-	given := sha256.Sum256([]byte(presented(r)))
+	return k.fits(inHeader(r)) || r.URL.RawQuery != "" && k.fits(r.URL.Query().Get("api_key"))
+}
+
+func (k *keyCheck) fits(key string) bool {
+	given := sha256.Sum256([]byte(key))
 	return subtle.ConstantTimeCompare(given[:], k[:]) == 1
 }
 
-// presented is the key of a request, from the first place that has one.
-func presented(r *http.Request) string {
+// inHeader is the key in the first header that has one.
+func inHeader(r *http.Request) string {
 	if key := r.Header.Get("X-API-Key"); key != "" {
 		return key
 	}
 	if scheme, key, ok := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " "); ok && strings.EqualFold(scheme, "apikey") {
 		return strings.TrimSpace(key)
 	}
-	if r.URL.RawQuery == "" {
-		return ""
-	}
-	return r.URL.Query().Get("api_key")
+	return ""
 }
 
 // requestIDBytesMax bounds what a log line takes from a header.

@@ -147,13 +147,11 @@ func (h *helper) one(i int) {
 	h.do(i)
 }
 
-// payload is the bytes that a pair of fields, like data and b64data, stands for.
+// payload is the bytes that a pair of fields, like data and b64data, stands for. Of
+// both the second counts.
 func (c *Calls) payload(name string, raw json.RawMessage, b64 string) ([]byte, *channel.Error) {
 	if b64 == "" {
 		return raw, c.clientJSON(name, raw)
-	}
-	if len(raw) > 0 && string(raw) != "null" {
-		return nil, badRequest("%s and b64%s are both set: send one of them", name, name)
 	}
 	decoded, err := base64.StdEncoding.DecodeString(b64)
 	if err != nil {

@@ -57,7 +57,7 @@ func (a *Authority) Connect(token string, now time.Time) (Credentials, channel.R
 // client could subscribe to by a command without a token, and without the backend being
 // asked, does; the rest is passed over. An unknown namespace disconnects with 3501.
 func (a *Authority) Requested(user, name string) (bool, channel.Refusal) {
-	opts, err := a.Rules.Resolve(name)
+	opts, err := a.Rules.ResolveForClient(name)
 	if err != nil {
 		if err.Code == uint32(channel.ErrUnknownChannel) {
 			return false, channel.RefuseDisconnect(channel.DisconnectBadRequest)

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"shoal/server/channel"
@@ -41,14 +42,11 @@ func TestPresenceAndHistoryRules(t *testing.T) {
 
 func TestPersonalChannels(t *testing.T) {
 	a := authority(t, channel.Options{Name: "me", AllowUserLimitedChannels: true}, channel.Options{Name: "few", ChannelRegex: `^#[0-9]+$`})
-	long := make([]byte, 300)
-	for i := range long {
-		long[i] = 'x'
-	}
+	long := strings.Repeat("x", 300)
 	for _, c := range []struct{ namespace, user, want string }{
 		{"", "42", "#42"}, {"me", "42", "me:#42"}, {"me", "", ""}, {"", "", ""},
 		{"me", "a,b", ""}, {"me", "a#b", ""}, {"me", "#", ""}, {"me", ",", ""}, // would be a channel of others
-		{"me", string(long), ""}, {"me", "grün", ""}, {"few", "42", "few:#42"}, {"few", "x", ""}, {"none", "42", ""},
+		{"me", long, "me:#" + long}, {"me", long + long + long + long, ""}, {"me", "grün", "me:#grün"}, {"few", "42", "few:#42"}, {"few", "x", "few:#x"}, {"none", "42", ""},
 	} {
 		a.Personal, a.PersonalNamespace = true, c.namespace
 		name, ok := a.PersonalChannel(c.user)

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // namespace is one compiled set of options.
@@ -59,8 +60,8 @@ func (c Config) compile(o Options) namespace {
 }
 
 // Resolve returns the options that rule a channel. The error is 107 for a name that is
-// empty, too long or malformed, and 102 for a namespace that is not configured. The
-// options are shared and read-only. It does not allocate.
+// empty, longer than 1,024 bytes, not UTF-8 or a malformed wildcard, and 102 for a namespace that is
+// not configured. The options are shared and read-only. It does not allocate.
 //
 // The namespace is what stands before the first boundary, the private prefix left out:
 // "chat" for "chat:room:1" and for "$chat:room". A name without a boundary, or with
@@ -69,25 +70,47 @@ func (c Config) compile(o Options) namespace {
 // The options of a wildcard ([Rules.Wildcard]) are those of its namespace without what
 // needs a stream of its own: history, positioning, recovery and differences.
 func (r *Rules) Resolve(name string) (*Options, *Error) {
-	if name == "" || len(name) > r.cfg.MaxLength {
+	o, _, _, err := r.resolve(name)
+	return o, err
+}
+
+// ResolveForClient is Resolve for what a client does: the name must also be within
+// max_length and match channel_regex, or be ASCII where there is none (error 107). The
+// server's own names, of its API, tokens and proxies, need not.
+func (r *Rules) ResolveForClient(name string) (*Options, *Error) {
+	if !r.Fits(name) {
 		return nil, ErrBadRequest.Err()
+	}
+	o, ns, rest, err := r.resolve(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.Private(name) && len(name) == len(r.cfg.PrivatePrefix)+len(rest):
+		rest = name // without a boundary the regular expression sees the prefix too
+	}
+	if o != &ns.wild && !ns.names(rest, name) {
+		return nil, ErrBadRequest.Err()
+	}
+	return o, nil
+}
+
+func (r *Rules) resolve(name string) (o *Options, ns *namespace, rest string, err *Error) {
+	if name == "" || len(name) > maxLengthMax || !utf8.ValidString(name) {
+		return nil, nil, "", ErrBadRequest.Err()
 	}
 	ns, rest, found := r.split(name)
 	if !found {
-		return nil, ErrUnknownChannel.Err()
+		return nil, nil, "", ErrUnknownChannel.Err()
 	}
 	if ns.options.AllowWildcard && !r.UserLimited(name) {
 		switch readPattern(rest) {
 		case wildcard:
-			return &ns.wild, nil
+			return &ns.wild, ns, rest, nil
 		case misplaced:
-			return nil, ErrBadRequest.Err()
+			return nil, nil, "", ErrBadRequest.Err()
 		}
 	}
-	if !ns.names(rest, name) {
-		return nil, ErrBadRequest.Err()
-	}
-	return &ns.options, nil
+	return &ns.options, ns, rest, nil
 }
 
 // ResolveStream is Resolve for what is done with a channel's stream, publishing above
@@ -118,7 +141,7 @@ func (r *Rules) split(name string) (ns *namespace, rest string, found bool) {
 	return &r.spaces[i], after, true
 }
 
-// names says whether the namespace may have a channel of that name.
+// names says whether a client may use that name in the namespace.
 func (ns *namespace) names(rest, whole string) bool {
 	if ns.re != nil {
 		return ns.re.MatchString(rest)
@@ -131,7 +154,7 @@ func (ns *namespace) names(rest, whole string) bool {
 	return true
 }
 
-// Fits says whether the name is within the length limit; Resolve checks it too.
+// Fits says whether the name is within the length limit of clients.
 func (r *Rules) Fits(name string) bool { return len(name) <= r.cfg.MaxLength }
 
 // Private says whether the channel has the private prefix: it is subscribed to with a

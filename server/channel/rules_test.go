@@ -68,7 +68,7 @@ func TestResolve(t *testing.T) {
 		{"news:\x00", "news", 0}, // odd, but ASCII
 		{"nope:" + strings.Repeat("x", 300), "", 107},
 	} {
-		o, err := r.Resolve(c.name)
+		o, err := r.ResolveForClient(c.name)
 		switch {
 		case c.code == 0 && err != nil:
 			t.Errorf("%q: got %v, want namespace %q", c.name, err, c.ns)
@@ -178,7 +178,7 @@ func FuzzResolve(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, user string) {
 		ns, code := naive(cfg, name)
-		o, got := r.Resolve(name)
+		o, got := r.ResolveForClient(name)
 		switch {
 		case got == nil && (code != 0 || o.Name != ns):
 			t.Fatalf("%q: got namespace %q, want %q, error %d", name, o.Name, ns, code)
@@ -196,7 +196,7 @@ func TestResolveDoesNotAllocate(t *testing.T) {
 	names := []string{"x", "news:a", "$chat:b", "nope:x", strings.Repeat("y", 300)}
 	if n := testing.AllocsPerRun(100, func() {
 		for _, name := range names {
-			r.Resolve(name)
+			r.ResolveForClient(name)
 			r.UserListed(name, "7")
 		}
 	}); n != 0 {

@@ -60,7 +60,7 @@ func TestResolveOfWildcards(t *testing.T) {
 	r := wildRules(t)
 	for _, c := range []struct {
 		name string
-		code uint32 // of Resolve
+		code uint32 // of ResolveForClient
 		wild bool
 	}{
 		{"news:*", 0, true},
@@ -82,7 +82,7 @@ func TestResolveOfWildcards(t *testing.T) {
 		{"new*:a", 102, false},
 		{strings.Repeat("*.", 200) + "*", 107, false},
 	} {
-		_, err := r.Resolve(c.name)
+		_, err := r.ResolveForClient(c.name)
 		if c.code != 0 {
 			if err == nil || err.Code != c.code {
 				t.Errorf("%q: got %v, want error %d", c.name, err, c.code)
@@ -105,12 +105,12 @@ func TestResolveOfWildcards(t *testing.T) {
 
 func TestWildcardsHaveNoStream(t *testing.T) {
 	r := wildRules(t)
-	o, _ := r.Resolve("news:*")
+	o, _ := r.ResolveForClient("news:*")
 	if !o.AllowSubscribeForClient || !o.Presence || o.Name != "news" || o.History() || o.ForceRecovery || o.ForcePositioning ||
 		o.AllowedDeltaTypes != nil || o.DeltaPublish || o.AutoCacheRecover || o.Caching() {
 		t.Errorf("options of news:* are %+v", o)
 	}
-	if o, _ := r.Resolve("news:a"); !o.History() || !o.ForceRecovery || !o.DeltaPublish || !o.Caching() {
+	if o, _ := r.ResolveForClient("news:a"); !o.History() || !o.ForceRecovery || !o.DeltaPublish || !o.Caching() {
 		t.Errorf("options of news:a are %+v", o)
 	}
 }
@@ -154,7 +154,7 @@ func TestStarsOpenNothingThatHasRulesOfItsOwn(t *testing.T) {
 func TestWildcardsDoNotAllocate(t *testing.T) {
 	r := wildRules(t)
 	if n := testing.AllocsPerRun(100, func() {
-		r.Resolve("news:eu.*.goals")
+		r.ResolveForClient("news:eu.*.goals")
 		r.Wildcard("news:eu.*.goals")
 		r.ResolveStream("news:eu.*.goals")
 		r.Match("news:eu.*.goals", "news:eu.football.goals")
@@ -206,8 +206,8 @@ func FuzzMatch(f *testing.F) {
 		if r.UserLimited(name) || r.Private(name) != r.Private(pattern) {
 			t.Fatalf("%q covers %q", pattern, name)
 		}
-		a, errA := r.Resolve(pattern)
-		b, errB := r.Resolve(name)
+		a, errA := r.ResolveForClient(pattern)
+		b, errB := r.ResolveForClient(name)
 		if errA == nil && errB == nil && a.Name != b.Name {
 			t.Fatalf("%q covers %q across namespaces", pattern, name)
 		}

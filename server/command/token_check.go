@@ -112,7 +112,7 @@ func judge(cfg config.Config, tok string, q asked, now time.Time, warn func(sect
 }
 
 func judgeSubscription(a *auth.Authority, tok string, q asked, now time.Time) verdict {
-	opts, bad := a.Rules.Resolve(q.channel)
+	opts, bad := a.Rules.ResolveForClient(q.channel)
 	if bad != nil {
 		return refuseWith(channel.Refusal{Err: bad}, "of the channel's name or namespace")
 	}

@@ -629,3 +629,24 @@ func TestTheHeaderNamesTheUser(t *testing.T) {
 		t.Errorf("%+v %v", who, e)
 	}
 }
+
+// What clients may name binds neither the tokens nor the API.
+func TestChannelsThatClientsMayNotName(t *testing.T) {
+	signer, verifier := tokens(t)
+	h := newHouse(t, plan{channels: kinds(func(c *channel.Config) {
+		c.Namespaces = append(c.Namespaces, channel.Options{Name: "my", AllowUserLimitedChannels: true, AllowSubscribeForClient: true, ChannelRegex: "^[a-z]+$"})
+	}), cfg: Config{Auth: &auth.Authority{ConnectTokens: verifier, Personal: true, PersonalNamespace: "my"}}})
+	g := h.dial()
+	g.say(fmt.Sprintf(`{"id":1,"connect":{"token":%q}}`, signer(`{"sub":"Jürgen","channels":["my:42"]}`)))
+	g.sees(`{"id":1,"connect":{"client":"UUID","subs":{"my:42":{},"my:#Jürgen":{}},"ping":25,"pong":true}}`)
+	h.pub("my:#Jürgen", `1`)
+	g.sees(`{"push":{"channel":"my:#Jürgen","pub":{"data":1}}}`)
+	g.do("subscribe", `"channel":"my:43"`)
+	g.sees(`{"id":1,"error":{"code":107,"message":"bad request"}}`)
+	if n, e := h.node.Subscribe(t.Context(), Target{User: "Jürgen"}, Subscription{Channel: "my:43"}); n != 1 || e != nil {
+		t.Error(n, e)
+	}
+	g.sees(`{"push":{"channel":"my:43","subscribe":{}}}`)
+	g.do("unsubscribe", `"channel":"my:43"`)
+	g.sees(`{"id":2,"unsubscribe":{}}`)
+}

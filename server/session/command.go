@@ -90,7 +90,7 @@ func (m *machine) maySubscribe(req *proto.SubscribeRequest) (*channel.Options, *
 	case req.Type != 0: // map and shared-poll subscriptions
 		return nil, channel.ErrNotAvailable.Err()
 	}
-	return m.cfg.Rules.Resolve(req.Channel)
+	return m.cfg.Rules.ResolveForClient(req.Channel)
 }
 
 func (m *machine) unsubscribe(cmd *proto.Command) {
@@ -113,7 +113,7 @@ func (m *machine) publish(cmd *proto.Command) {
 		m.disconnect(channel.DisconnectBadRequest)
 		return
 	}
-	opts, err := m.cfg.Rules.Resolve(req.Channel)
+	opts, err := m.cfg.Rules.ResolveForClient(req.Channel)
 	if err != nil {
 		m.replyError(cmd.Id, err)
 		return
@@ -128,7 +128,7 @@ func (m *machine) askChannel(cmd *proto.Command, name string) {
 		m.disconnect(channel.DisconnectBadRequest)
 		return
 	}
-	opts, err := m.cfg.Rules.Resolve(name)
+	opts, err := m.cfg.Rules.ResolveForClient(name)
 	if err != nil {
 		m.replyError(cmd.Id, err)
 		return
@@ -167,7 +167,7 @@ func (m *machine) subRefresh(cmd *proto.Command) {
 		m.replyError(cmd.Id, channel.ErrBadRequest.Err())
 		return
 	}
-	opts, err := m.cfg.Rules.Resolve(req.Channel)
+	opts, err := m.cfg.Rules.ResolveForClient(req.Channel)
 	if err != nil {
 		m.replyError(cmd.Id, err)
 		return
