@@ -15,7 +15,7 @@ type Config struct {
 	Namespaces            []Options     `key:"namespaces" like:"channel.without_namespace" doc:"Namespaces by name; a channel name:rest belongs to the namespace called name. A channel with an unlisted one is refused (error 102)."`
 	HistoryMetaTTL        time.Duration `key:"history_meta_ttl" doc:"How long offset and epoch of a channel outlive its last use, for namespaces that do not say it themselves; 0 = 720h."`
 	PublicationDataFormat string        `key:"publication_data_format" doc:"What publications may be in namespaces that do not say it themselves: json, json_object, binary (also nothing at all); empty = anything but nothing."`
-	MaxLength             int           `key:"max_length" doc:"Longest channel name of clients in bytes, 1..1024 (error 107 above); 0 = 255."`
+	MaxLength             int           `key:"max_length" doc:"Longest name of a channel that clients subscribe to, in bytes, 1..1024 (error 107 above); 0 = 255."`
 	PrivatePrefix         string        `key:"private_prefix" doc:"Channels that begin with this need a subscription token; empty = $."`
 	NamespaceBoundary     string        `key:"namespace_boundary" doc:"What separates the namespace from the rest of a channel name; empty = :."`
 	UserBoundary          string        `key:"user_boundary" doc:"What introduces the list of user ids of a user-limited channel; empty = #."`

@@ -74,13 +74,10 @@ func (r *Rules) Resolve(name string) (*Options, *Error) {
 	return o, err
 }
 
-// ResolveForClient is Resolve for what a client does: the name must also be within
-// max_length and match channel_regex, or be ASCII where there is none (error 107). The
-// server's own names, of its API, tokens and proxies, need not.
+// ResolveForClient is Resolve for what a client does: the name must also match
+// channel_regex, or be ASCII where there is none (error 107). The server's own names, of
+// its API, tokens and proxies, need not.
 func (r *Rules) ResolveForClient(name string) (*Options, *Error) {
-	if !r.Fits(name) {
-		return nil, ErrBadRequest.Err()
-	}
 	o, ns, rest, err := r.resolve(name)
 	switch {
 	case err != nil:
@@ -154,7 +151,7 @@ func (ns *namespace) names(rest, whole string) bool {
 	return true
 }
 
-// Fits says whether the name is within the length limit of clients.
+// Fits says whether the name is short enough for a client to subscribe to.
 func (r *Rules) Fits(name string) bool { return len(name) <= r.cfg.MaxLength }
 
 // Private says whether the channel has the private prefix: it is subscribed to with a

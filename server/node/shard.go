@@ -188,7 +188,7 @@ func (s *Shard) Subscribed(name string) bool {
 // ServerRefreshed implements [session.View].
 func (s *Shard) ServerRefreshed(name string) bool {
 	sub := s.hub.Find(hub.List(s.viewing.Subs), bytesOf(name))
-	return sub != 0 && s.hub.At(sub).Flags&flagServerRefresh != 0
+	return sub != 0 && s.hub.At(sub).Flags&(flagServerRefresh|flagServerSide) != 0
 }
 
 // run steps a session and sends what it replied.

@@ -45,8 +45,8 @@ func (k Kind) String() string {
 type View interface {
 	// Subscribed says whether the session is a member of the channel, or is being made one.
 	Subscribed(channel string) bool
-	// ServerRefreshed says whether the server renews the membership by itself, so that the
-	// client must not. It is asked only of channels for which Subscribed is true.
+	// ServerRefreshed says whether the server made the membership or renews it by itself, so
+	// that the client must not. It is asked only of channels for which Subscribed is true.
 	ServerRefreshed(channel string) bool
 }
 

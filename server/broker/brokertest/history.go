@@ -151,8 +151,10 @@ func refusesAnotherEpoch(t *testing.T, b Subject) {
 			t.Errorf("%+v: got %q up to %v, want nothing new up to %v", q, texts(pubs), pos, top)
 		}
 	}
-	if _, pos, err := b.History(context.Background(), "new", broker.HistoryQuery{Since: &top}, nil); err == nil || pos.Epoch == "" {
-		t.Errorf("a position of another channel: %v up to %v", err, pos)
+	for _, peek := range []bool{true, false} {
+		if _, pos, err := b.History(context.Background(), "new", broker.HistoryQuery{Since: &top, Peek: peek}, nil); err == nil || pos.Epoch == "" {
+			t.Errorf("a position of another channel, peek %t: %v up to %v", peek, err, pos)
+		}
 	}
 }
 

@@ -114,7 +114,11 @@ func (b *Broker) History(_ context.Context, name string, q broker.HistoryQuery, 
 	defer s.mu.Unlock()
 	if q.Peek {
 		if _, r := s.streams.find(name); r == nil {
-			return dst, channel.Position{Epoch: s.newEpoch()}, nil
+			top := channel.Position{Epoch: s.newEpoch()}
+			if q.Since != nil && q.Since.Epoch != "" { // of a stream that is forgotten
+				return dst, top, channel.ErrUnrecoverablePosition.Err()
+			}
+			return dst, top, nil
 		}
 	}
 	id, r := s.use(name, b.now(), q.MetaTTL)
