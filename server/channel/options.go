@@ -18,7 +18,7 @@ type Options struct {
 	AllowPublishForSubscriber  bool   `key:"allow_publish_for_subscriber" doc:"A client subscribed to the channel may publish to it."`
 	AllowPublishForAnonymous   bool   `key:"allow_publish_for_anonymous" doc:"Anonymous clients may publish, where one of the two options above lets others."`
 	AllowUserLimitedChannels   bool   `key:"allow_user_limited_channels" doc:"The users listed after channel.user_boundary in a channel's name may subscribe to it, and only they."`
-	AllowWildcard              bool   `key:"allow_wildcard" doc:"A channel name with a segment * (any one segment) or a last segment ** (all that follows) subscribes to every channel of the namespace that it matches; segments end at '.', '/' and ':'. Private and user-limited channels are never matched, and nothing can be published to such a name. Shoal's own."`
+	AllowWildcard              bool   `key:"allow_wildcard" doc:"A channel name with a segment * (any one segment) or a last segment ** (all that follows) subscribes to every channel of the namespace that it matches; segments end at '.', '/' and ':'; more than 8 of them, or more than 3 that are *, are error 107. Private and user-limited channels are never matched, and nothing can be published to such a name. Shoal's own."`
 	ChannelRegex               string `key:"channel_regex" doc:"Regular expression (RE2) the name after the namespace boundary must match where a client uses it; empty = any ASCII."`
 	PublicationDataFormat      string `key:"publication_data_format" doc:"What publications may be (error 107 else): json, json_object, binary (also nothing at all); empty = channel.publication_data_format."`
 

@@ -103,7 +103,7 @@ func (r *Rules) resolve(name string) (o *Options, ns *namespace, rest string, er
 		switch readPattern(rest) {
 		case wildcard:
 			return &ns.wild, ns, rest, nil
-		case misplaced:
+		case misplaced, excessive:
 			return nil, nil, "", ErrBadRequest.Err()
 		}
 	}

@@ -7,10 +7,21 @@ import "strings"
 // Segments are what stands between the separators '.', '/' and ':'; a separator matches
 // only itself. A segment that is * stands for exactly one segment that is not empty; a
 // last segment that is ** for all that follows, at least one byte. A star anywhere else,
-// as in "a*", is an ordinary character.
+// as in "a*", is an ordinary character. A wildcard has at most [wildcardSegmentsMax]
+// segments and [wildcardStarsMax] of them are *.
 //
 // [Wildcard] and [Match] know this syntax only. Which names are wildcards, and which
 // channels they cover, depends on the namespace too: [Rules.Wildcard], [Rules.Match].
+
+// The limits of a wildcard bound how many of them fit one channel, and so what one
+// publication costs: one for each way to put stars in place of its segments, 92 that end
+// where its name does and 162 that end in **, 254 at most. Whatever clients subscribe to,
+// nobody is refused because of others, as a limit of their number would have it; and
+// wildcards that differ in what is no star, such as user.42.*, are not limited at all.
+const (
+	wildcardSegmentsMax = 8 // without namespace and private prefix
+	wildcardStarsMax    = 3 // segments *; a last ** is not counted
+)
 
 // Separators are the bytes that segments end at.
 const Separators = "./:"
@@ -36,28 +47,35 @@ const (
 	literal   pattern = iota // no segment is a star: it stands for itself
 	wildcard                 // it stands for many
 	misplaced                // ** before the last segment: it would stand for nothing
+	excessive                // a wildcard over the limits
 )
 
 // readPattern judges a name, its namespace left out.
 func readPattern(name string) pattern {
-	p := literal
-	for {
+	p, stars := literal, 0
+	for segments := 1; ; segments++ {
 		first, next := segment(name)
 		last := next > len(name)
 		switch {
 		case first == "**" && !last:
 			return misplaced
-		case first == "*" || first == "**":
+		case first == "*":
+			p = wildcard
+			stars++
+		case first == "**":
 			p = wildcard
 		}
 		if last {
+			if p == wildcard && (segments > wildcardSegmentsMax || stars > wildcardStarsMax) {
+				return excessive
+			}
 			return p
 		}
 		name = name[next:]
 	}
 }
 
-// Wildcard says whether the name has the form of a wildcard. It does not allocate.
+// Wildcard says whether the name has the form of a wildcard within the limits. It does not allocate.
 func Wildcard(name string) bool { return readPattern(name) == wildcard }
 
 // Match says whether a name fits a pattern by the syntax alone; a pattern without stars

@@ -1,7 +1,9 @@
 package channel
 
 import (
+	"math/bits"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,9 @@ func TestWildcardSyntax(t *testing.T) {
 		"": literal, "a": literal, "a.b": literal, "a*": literal, "*a": literal, "a.b*.c": literal, "***": literal, "a.***": literal,
 		"*": wildcard, "**": wildcard, "a.*": wildcard, "*.a": wildcard, "a/*/b": wildcard, "news:*": wildcard, "a.**": wildcard,
 		"*.**": wildcard, "*.*": wildcard, ".*": wildcard, "*.": wildcard,
+		"a.b.c.d.e.f.g.*": wildcard, "a.b.c.d.e.f.g.**": wildcard, "*.*.*.a": wildcard, "*.*.*.**": wildcard,
+		"a.b.c.d.e.f.g.h.*": excessive, "a.b.c.d.e.f.g.h.**": excessive, "*.*.*.*": excessive, "*.*.*.*.**": excessive,
+		"a.b.c.d.e.f.g.h.i.j": literal, "a.b.c.d.e.f.g.h.**.j": misplaced,
 		"**.a": misplaced, "a.**.*": misplaced, "**.": misplaced, "**.**": misplaced, "*.**.b": misplaced,
 	} {
 		if got := readPattern(name); got != want || Wildcard(name) != (want == wildcard) {
@@ -56,6 +61,34 @@ func wildRules(t testing.TB) *Rules {
 	})
 }
 
+// TestAChannelFitsFewWildcards: nobody can think of more of them for one channel, however
+// many segments it has.
+func TestAChannelFitsFewWildcards(t *testing.T) {
+	most := 0
+	for depth := 1; depth <= 12; depth++ {
+		name, fitting := strings.Repeat("a.", depth-1)+"a", 0
+		for mask := range 1 << depth { // a star for each bit
+			segments := make([]string, depth)
+			for i := range segments {
+				segments[i] = [2]string{"a", "*"}[mask>>i&1]
+			}
+			patterns := []string{strings.Join(segments, ".")}
+			for end := bits.Len(uint(mask)); end < depth; end++ { // the stars are in front of **
+				patterns = append(patterns, strings.Join(append(slices.Clone(segments[:end]), "**"), "."))
+			}
+			for _, p := range patterns {
+				if Wildcard(p) && Match(p, name) {
+					fitting++
+				}
+			}
+		}
+		most = max(most, fitting)
+	}
+	if most != 254 {
+		t.Errorf("a channel fits %d wildcards, want 254", most)
+	}
+}
+
 func TestResolveOfWildcards(t *testing.T) {
 	r := wildRules(t)
 	for _, c := range []struct {
@@ -67,6 +100,10 @@ func TestResolveOfWildcards(t *testing.T) {
 		{"news:a.*.c", 0, true},
 		{"$news:*", 0, true},
 		{"news:**.a", 107, false},
+		{"news:*.b.*.d.*.f.g.**", 0, true},
+		{"news:*.b.*.d.*.*", 107, false},
+		{"news:a.b.c.d.e.f.g.h.**", 107, false},
+		{"plain:*.*.*.*", 0, false},
 		{"news:a", 0, false},
 		{"news:a*", 107, false}, // an ordinary name, which the expression does not allow
 		{"news:*#42", 107, false},

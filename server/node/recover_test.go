@@ -488,6 +488,31 @@ func TestWildcardMembersGetOffsetsOfNobody(t *testing.T) {
 	}
 }
 
+// Whatever wildcards clients think of, one publication is encoded for few of them.
+func TestAPublicationCostsFewWildcards(t *testing.T) {
+	h := newHouse(t, plan{channels: kinds()})
+	g, taken := h.guest(), 0
+	for stars := range 1 << 8 {
+		segments := strings.Split("a.a.a.a.a.a.a.a", ".")
+		for i := range segments {
+			if stars>>i&1 != 0 {
+				segments[i] = "*"
+			}
+		}
+		g.do("subscribe", fmt.Sprintf(`"channel":"wild:%s"`, strings.Join(segments, ".")))
+		if line := g.next(); strings.Contains(line, `"subscribe"`) {
+			taken++
+		} else if !strings.Contains(line, `"code":107`) {
+			t.Fatal(line)
+		}
+	}
+	h.pub("wild:a.a.a.a.a.a.a.a", `1`)
+	h.still()
+	if got := h.node.Stats().Delivered.Load(); taken != 93 || got != 93 { // 3 stars at most, the channel itself included
+		t.Errorf("%d subscriptions, %d publications delivered, want 93", taken, got)
+	}
+}
+
 // A wildcard that cannot be served does not make the broker give an offset away twice.
 func TestAPublicationIsTakenOrNot(t *testing.T) {
 	h := newHouse(t, plan{channels: kinds(), loops: 2})
