@@ -153,7 +153,7 @@ type PresenceStatsResult struct {
 }
 
 // HistoryRequest asks for publications of a channel: at most Limit, 0 for the position
-// only, -1 for as many as there are.
+// only, -1 for as many as there are. Beyond 64 MiB the answer ends early.
 type HistoryRequest struct {
 	Channel string          `json:"channel"`
 	Limit   int32           `json:"limit"`

@@ -158,7 +158,32 @@ func (s *Shard) askHistory(slot uint32, ses *session.Session, e *session.Effect,
 }
 
 func (s *Shard) historyAnswer(pubs []channel.Publication, top channel.Position) {
+	pubs = page(pubs, streamBytesMax)
 	s.reply.answer.history = &proto.HistoryResult{Publications: s.reply.list(pubs), Offset: top.Offset, Epoch: top.Epoch}
+}
+
+// page is what of pubs fits into an answer of so many bytes: at least the first, so
+// that who goes on behind the last one gets on.
+func page(pubs []channel.Publication, bytesMax int) []channel.Publication {
+	bytes := 0
+	for i := range pubs {
+		if bytes += publicationBytes(&pubs[i]); bytes > bytesMax && i > 0 {
+			return pubs[:i]
+		}
+	}
+	return pubs
+}
+
+// publicationBytes is about what a publication takes in an answer.
+func publicationBytes(p *channel.Publication) int {
+	n := len(p.Data)
+	if p.Info != nil {
+		n += len(p.Info.User) + len(p.Info.Client) + len(p.Info.ConnInfo) + len(p.Info.ChanInfo)
+	}
+	for k, v := range p.Tags {
+		n += len(k) + len(v)
+	}
+	return n
 }
 
 func (s *Shard) askRPC(slot uint32, ses *session.Session, e *session.Effect) *channel.Error {

@@ -184,7 +184,12 @@ func (n *Node) Subscribe(ctx context.Context, who Target, sub Subscription) (int
 	return count, nil
 }
 
-// History reads what a channel keeps.
+// historyBytesMax bounds what one call of the API reads of a history: it is made on a
+// goroutine of its own, for a caller that is trusted, but in memory.
+const historyBytesMax = 64 << 20
+
+// History reads what a channel keeps, 64 MiB at most: who asks on behind the last
+// publication gets the rest.
 func (n *Node) History(ctx context.Context, name string, q broker.HistoryQuery) ([]channel.Publication, channel.Position, *channel.Error) {
 	opts, e := n.hasHistory(name)
 	if e != nil {
@@ -198,7 +203,7 @@ func (n *Node) History(ctx context.Context, name string, q broker.HistoryQuery) 
 	if err != nil {
 		return nil, channel.Position{}, n.failure("history was not read", err)
 	}
-	return pubs, top, nil
+	return page(pubs, historyBytesMax), top, nil
 }
 
 // RemoveHistory forgets what a channel keeps.

@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"shoal/codec/msgpack"
 	"shoal/codec/proto"
 	"shoal/pool/worker"
+	"shoal/server/broker"
 	"shoal/server/channel"
 )
 
@@ -138,6 +140,34 @@ func TestHistoryIsRead(t *testing.T) {
 		g.sees(fmt.Sprintf(`{"id":%d,"error":{"code":108,"message":"not available"}}`, g.last))
 		if e := h.node.RemoveHistory(t.Context(), "plain"); e == nil || e.Code != 108 {
 			t.Error(e)
+		}
+	}
+}
+
+// A small question is not answered with a hundred megabytes, and who asks on gets all.
+func TestAnAnswerOfHistoryEndsAtItsBound(t *testing.T) {
+	for _, blocking := range []bool{false, true} {
+		h := newHouse(t, plan{channels: kinds(), blocking: blocking, backlog: 64 << 20})
+		const mib = 1 << 20
+		for _, size := range []int{3 * mib, 3 * mib, 3 * mib, 9 * mib, 10} {
+			h.pub("rec:a", `"`+strings.Repeat("x", size)+`"`)
+		}
+		g, offset := h.guest(), regexp.MustCompile(`"offset":(\d+)}[],]`)
+		for _, c := range []struct{ params, want string }{
+			{``, "1 2"}, {`,"since":{"offset":2}`, "3"}, {`,"since":{"offset":3}`, "4"}, {`,"since":{"offset":4}`, "5"},
+			{`,"reverse":true`, "5"}, {`,"reverse":true,"since":{"offset":5}`, "4"}, {`,"reverse":true,"since":{"offset":4}`, "3 2"},
+		} {
+			g.do("history", `"channel":"rec:a","limit":-1`+c.params)
+			var got []string
+			for _, m := range offset.FindAllStringSubmatch(g.line(), -1) {
+				got = append(got, m[1])
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("%s gives %v, want %s", c.params, got, c.want)
+			}
+		}
+		if pubs, _, e := h.node.History(t.Context(), "rec:a", broker.HistoryQuery{Limit: -1}); e != nil || len(pubs) != 5 {
+			t.Errorf("the API gets %d, %v", len(pubs), e)
 		}
 	}
 }

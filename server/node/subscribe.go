@@ -379,22 +379,23 @@ func (s *Shard) placed(slot uint32, ses *session.Session, a *admission, pubs []c
 	return s.admitted(slot, ses, a, pubs, top, recovered)
 }
 
-// recoveredBytesMax bounds what one command can recover, all its subscriptions together:
-// a small one must not be answered with gigabytes. Who missed more begins anew.
-const recoveredBytesMax = 8 << 20
+// streamBytesMax bounds the publications that one command is answered with, all its
+// subscriptions together: a small one must not be answered with gigabytes. Who missed
+// more begins anew; who asks for history asks on.
+const streamBytesMax = 8 << 20
 
 // affordable says whether what was missed is within the bound.
 func (s *Shard) affordable(slot uint32, a *admission, pubs []channel.Publication) bool {
 	bytes := 0
 	for i := range pubs {
-		bytes += len(pubs[i].Data)
+		bytes += publicationBytes(&pubs[i])
 	}
 	if a.origin == byConnect {
 		o := s.opening(slot)
 		o.recovered += bytes
 		bytes = o.recovered
 	}
-	return bytes <= recoveredBytesMax
+	return bytes <= streamBytesMax
 }
 
 // unrecoverable passes an error of the history on, unless it only says that the client
