@@ -46,7 +46,7 @@ type Options struct {
 	Acknowledge       bool     `key:"acknowledge" doc:"Users acknowledge what they got (rpc shoal.ack), and one who subscribes without a position gets everything after that, from history. Needs history_size and history_ttl, and recovery in stream mode. Shoal's own."`
 	AllowedDeltaTypes []string `key:"allowed_delta_types" doc:"Kinds of differences subscribers may ask for in place of whole publications: fossil; empty = none."`
 	DeltaPublish      bool     `key:"delta_publish" doc:"Publications are made into differences for the subscribers that asked for them, without the delta flag of the API."`
-	AllowTagsFilter   bool     `key:"allow_tags_filter" doc:"Subscribers may ask for publications with certain tags only."`
+	AllowTagsFilter   bool     `key:"allow_tags_filter" doc:"Subscribers may ask for publications with certain tags only, by filters of up to 32 nodes and 128 values."`
 
 	SubscribeProxyEnabled  bool   `key:"subscribe_proxy_enabled" doc:"The backend is asked who may subscribe."`
 	SubscribeProxyName     string `key:"subscribe_proxy_name" doc:"Name of the proxy, in proxies, that is asked about subscribing; empty or default = channel.proxy.subscribe."`

@@ -8,12 +8,12 @@ import (
 	"shoal/codec/proto"
 )
 
-// The limits of one filter, and with it of the work Match does for one publication.
+// The limits of one filter, and with it of the work Match does for one publication and member. The stock server has none.
 const (
 	ProgramBytesMax = 8 << 10 // of the compiled form, which holds every key and value
-	NodesMax        = 256
-	ValuesMax       = 1024 // in vals, all nodes together
-	DepthMax        = 32
+	NodesMax        = 32
+	ValuesMax       = 128      // in vals, all nodes together
+	DepthMax        = NodesMax // of what Match runs: a filter cannot be deeper
 )
 
 // Failure says why a filter is refused. Values are comparable constants. The stock server answers every one with error
@@ -46,7 +46,7 @@ func (f Failure) Error() string {
 	case ErrValues:
 		return "tags filter: in and nin need vals; other comparisons must not have them"
 	case ErrTooLarge:
-		return "tags filter: at most 256 nodes, 32 deep, 1,024 values, 8 KiB altogether"
+		return "tags filter: at most 32 nodes, 128 values, 8 KiB altogether"
 	}
 	return "no failure"
 }
@@ -95,7 +95,7 @@ func Compile(node *proto.FilterNode) ([]byte, error) {
 		return nil, nil
 	}
 	var c compiler
-	program := c.node(node, 1)
+	program := c.node(node)
 	if c.fail == 0 && len(program) > ProgramBytesMax {
 		c.fail = ErrTooLarge
 	}
@@ -118,11 +118,11 @@ func (c *compiler) refuse(f Failure) []byte {
 }
 
 // room counts what a node holds, before anything is made of it.
-func (c *compiler) room(n *proto.FilterNode, depth int) bool {
+func (c *compiler) room(n *proto.FilterNode) bool {
 	c.nodes++
 	c.values += len(n.Vals)
 	c.bytes += len(n.Key) + len(n.Val)
-	if c.nodes > NodesMax || c.values > ValuesMax || depth > DepthMax {
+	if c.nodes > NodesMax || c.values > ValuesMax {
 		return false
 	}
 	for _, v := range n.Vals {
@@ -131,27 +131,27 @@ func (c *compiler) room(n *proto.FilterNode, depth int) bool {
 	return c.bytes <= ProgramBytesMax
 }
 
-func (c *compiler) node(n *proto.FilterNode, depth int) []byte {
+func (c *compiler) node(n *proto.FilterNode) []byte {
 	switch {
 	case c.fail != 0:
 		return nil
 	case n == nil:
 		return c.refuse(ErrOp)
-	case !c.room(n, depth):
+	case !c.room(n):
 		return c.refuse(ErrTooLarge)
 	}
 	switch n.Op {
 	case "":
 		return c.leaf(n)
 	case "and":
-		return c.junction(opAnd, n.Nodes, depth)
+		return c.junction(opAnd, n.Nodes)
 	case "or":
-		return c.junction(opOr, n.Nodes, depth)
+		return c.junction(opOr, n.Nodes)
 	case "not":
 		if len(n.Nodes) != 1 {
 			return c.refuse(ErrNodes)
 		}
-		program := c.node(n.Nodes[0], depth+1)
+		program := c.node(n.Nodes[0])
 		if len(program) > 0 {
 			program[0] ^= negated
 		}
@@ -161,13 +161,13 @@ func (c *compiler) node(n *proto.FilterNode, depth int) []byte {
 }
 
 // junction joins nodes: sorted, each once, alone without the junction.
-func (c *compiler) junction(op byte, nodes []*proto.FilterNode, depth int) []byte {
+func (c *compiler) junction(op byte, nodes []*proto.FilterNode) []byte {
 	if len(nodes) == 0 {
 		return c.refuse(ErrNodes)
 	}
 	parts := make([][]byte, 0, min(len(nodes), NodesMax))
 	for _, n := range nodes {
-		part := c.node(n, depth+1)
+		part := c.node(n)
 		if c.fail != 0 {
 			return nil
 		}

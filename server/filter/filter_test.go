@@ -157,12 +157,14 @@ func TestWrongFiltersAreRefusedByName(t *testing.T) {
 		{"in without key", leaf("", "in", "", "b"), ErrKey},
 		{"deep inside", join("and", ok, join("or", ok, join("not", leaf("", "ct", "b")))), ErrKey},
 		{"too deep", deep, ErrTooLarge},
+		{"deepest", chain(NodesMax), nil},
+		{"too deep by one", chain(NodesMax + 1), ErrTooLarge},
 		{"too many nodes", join("or", slices.Repeat([]*node{ok}, NodesMax)...), ErrTooLarge},
 		{"too many values", leaf("a", "in", "", slices.Repeat([]string{"b"}, ValuesMax+1)...), ErrTooLarge},
 		{"too many bytes", leaf("a", "eq", strings.Repeat("b", ProgramBytesMax)), ErrTooLarge},
 	} {
 		program, err := Compile(c.n)
-		if !errors.Is(err, c.want) || program != nil {
+		if !errors.Is(err, c.want) || (program == nil) != (err != nil) {
 			t.Errorf("%s: got %x, %v, want %v", c.name, program, err, c.want)
 		}
 	}
@@ -171,6 +173,15 @@ func TestWrongFiltersAreRefusedByName(t *testing.T) {
 			t.Errorf("failure %d has no name", f)
 		}
 	}
+}
+
+// chain is a filter of so many nodes, each inside the one before.
+func chain(nodes int) *node {
+	n := leaf("a", "eq", "b")
+	for range nodes - 1 {
+		n = join("not", n)
+	}
+	return n
 }
 
 // TestEqualFiltersHaveEqualPrograms: the order of parts, repetitions, double negations and ways to write a number do not count.
@@ -256,6 +267,16 @@ func random(rng *rand.Rand, depth int) *node {
 	return n
 }
 
+// allowed is a random filter within the limits.
+func allowed(rng *rand.Rand) *node {
+	for {
+		n := random(rng, 4)
+		if _, err := Compile(n); !errors.Is(err, ErrTooLarge) {
+			return n
+		}
+	}
+}
+
 // FuzzFilters: programs answer as the tree does, and do not depend on the order of its parts.
 func FuzzFilters(f *testing.F) {
 	for seed := range uint64(500) {
@@ -263,7 +284,7 @@ func FuzzFilters(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, v1, v2, v3 string) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		n := random(rng, 4)
+		n := allowed(rng)
 		program := compile(t, n)
 		for range 10 {
 			tags := map[string]string{}
@@ -321,7 +342,7 @@ func twoSigns(s string) bool { return len(s) > 41 && (s[1] == '+' || s[1] == '-'
 // FuzzMatch: any bytes may be run.
 func FuzzMatch(f *testing.F) {
 	for seed := range uint64(100) {
-		f.Add(compile(f, random(rand.New(rand.NewPCG(seed, 1)), 4)))
+		f.Add(compile(f, allowed(rand.New(rand.NewPCG(seed, 1)))))
 	}
 	f.Add([]byte{opAnd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
 	f.Add(bytes.Repeat([]byte{opAnd, 120}, 100))
@@ -356,6 +377,17 @@ func typical(t testing.TB) []byte {
 
 var typicalTags = map[string]string{"env": "prod", "price": "120.50", "lang": "en", "text": "hello"}
 
+func TestCostFollowsTheLengthOfAProgram(t *testing.T) {
+	long := leaf("a", "in", "", strings.Repeat("x", ProgramBytesMax/2))
+	for _, c := range []struct{ program, least, most int }{
+		{len(compile(t, nil)), 1, 1}, {len(typical(t)), 2, 4}, {len(compile(t, long)), 100, 200},
+	} {
+		if got := Cost(make([]byte, c.program)); got < c.least || got > c.most {
+			t.Errorf("%d bytes cost %d, want %d to %d", c.program, got, c.least, c.most)
+		}
+	}
+}
+
 func TestMatchAllocatesNothing(t *testing.T) {
 	program := typical(t)
 	if n := testing.AllocsPerRun(100, func() {
@@ -375,4 +407,28 @@ func BenchmarkMatch(b *testing.B) {
 		Match(program, typicalTags)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/match")
+}
+
+// BenchmarkCostlyMatch: what a client can make the server do for one publication.
+func BenchmarkCostlyMatch(b *testing.B) {
+	junction := func(cmp string) *node {
+		n := join("or")
+		for i := range NodesMax - 1 {
+			n.Nodes = append(n.Nodes, leaf("k", cmp, fmt.Sprint(-1000-i)))
+		}
+		return n
+	}
+	in := leaf("k", "in", "")
+	for i := range ValuesMax {
+		in.Vals = append(in.Vals, fmt.Sprint(i))
+	}
+	for name, n := range map[string]*node{"lt": junction("lt"), "ct": junction("ct"), "in": in} {
+		b.Run(name, func(b *testing.B) {
+			program, tags := compile(b, n), map[string]string{"k": "12345678901234567890.25"}
+			for b.Loop() {
+				Match(program, tags)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*Cost(program)), "ns/cost")
+		})
+	}
 }
