@@ -113,9 +113,10 @@ type HistoryQuery struct {
 type Deliverer interface {
 	// Deliver hands a publication to the node's loops; name and pub are valid
 	// during the call, and so is pub.Prev; neither is changed. Calls for one channel
-	// come one after the other, in order. An error says that no loop took it. It
-	// must not call Publish, Signal, History or RemoveHistory, which may wait
-	// for it.
+	// come one after the other, in order. An error says that no loop took it; nil that
+	// one did at least, or that nobody is there. A loop without room for it goes without:
+	// its positioned members find the gap by the offsets. It must not call Publish,
+	// Signal, History or RemoveHistory, which may wait for it.
 	Deliver(name string, pub *channel.Publication) error
 	// DeliverSignals does the same with joins and leaves.
 	DeliverSignals(name string, signals []channel.Signal) error

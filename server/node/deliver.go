@@ -72,8 +72,9 @@ func (n *Node) DeliverSignals(name string, signals []channel.Signal) error {
 	return n.send(&a, &parcel{name: name, forms: &forms, signal: true})
 }
 
-// room refuses what would be too much on the way, before anything is made: all loops
-// get it, or none.
+// room refuses what would be too much on the way, before anything is made. Each loop has
+// an eighth of its mailbox free then: only as many other posts in between make it refuse
+// what another took.
 func (n *Node) room(loops uint64) error {
 	if n.inflight.Load() > n.cfg.InflightBytesMax {
 		n.stats.Dropped[channel.DropNodeBacklog].Add(1)
@@ -99,7 +100,9 @@ type parcel struct {
 	excludes bool
 }
 
-// send posts the parcel to every loop of the audience and gives up its bytes.
+// send posts the parcel to every loop of the audience and gives up its bytes. The error
+// says that none took it. Where only some did, the others count it as lost and their
+// positioned members come upon the gap: its offset is spent.
 func (n *Node) send(a *route.Audience, p *parcel) error {
 	taken := false
 	for i := range n.shards {
