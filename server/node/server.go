@@ -22,7 +22,7 @@ type Target struct {
 	Spare  []string
 }
 
-// fits says whether the session is one of those.
+// matches says whether the session is one of those.
 func (s *Shard) matches(who *Target, slot uint32, ses *session.Session) bool {
 	if who.User != "" && s.user(ses) != who.User {
 		return false

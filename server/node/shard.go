@@ -249,7 +249,7 @@ func (s *Shard) note(from, to session.State) {
 
 func connected(st session.State) bool { return st == session.StateActive || st == session.StateDormant }
 
-// ended tells of a session that ends now and was in state before.
+// parted tells of a session that ends now and was in state before.
 func (s *Shard) parted(slot uint32, ses *session.Session, before session.State, why *channel.Disconnect) {
 	if s.node.cfg.Ended != nil && connected(before) {
 		s.node.cfg.Ended(s.client(slot, ses), *why)
