@@ -165,8 +165,9 @@ func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *id
 
 // connectSubs adds to the subscriptions of the credentials the user's personal channel
 // and, in order of their names, the channels that a connect command names by itself.
+// Nothing is written behind the backend's subscriptions, which many clients may share.
 func (s *Shard) connectSubs(cred auth.Credentials, who *identity, asked map[string]*proto.SubscribeRequest) ([]channel.ServerSub, channel.Refusal) {
-	subs, names := cred.Subs, make(map[string]bool, len(cred.Subs)+1)
+	subs, names := slices.Clip(cred.Subs), make(map[string]bool, len(cred.Subs)+1)
 	for i := range subs {
 		names[subs[i].Channel] = true
 	}
