@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -74,13 +75,14 @@ func (r *resumer) now() int64 {
 	return r.started.UnixMicro() + r.clock().Sub(r.started).Microseconds()
 }
 
-// revoke ends the tokens that were made so far, or what they say of a subscription.
-func (r *resumer) revoke(who seal.Subject) {
+// revoke ends the tokens that were made so far, or what they say of a subscription, but
+// for those of some lineages.
+func (r *resumer) revoke(who seal.Subject, spared ...uint64) {
 	if r.sealer == nil || r.private && !r.given.Load() {
 		return
 	}
 	r.mu.Lock()
-	r.marks.Revoke(who, r.now())
+	r.marks.Revoke(who, r.now(), spared...)
 	r.mu.Unlock()
 }
 
@@ -102,11 +104,26 @@ func (r *resumer) validate() error {
 }
 
 // revokeUser ends what the API ends for all sessions of a user, those included that are
-// not here at present. Sessions picked in another way end their own, on their loops.
-func (n *Node) revokeUser(who *Target, channel string, subs bool) {
-	if who.User != "" {
-		n.resumer.revoke(seal.Subject{User: who.User, Channel: channel, All: subs && channel == ""})
+// not here at present, but for those of who.Spare that are. Sessions picked in another way
+// end their own, on their loops.
+func (n *Node) revokeUser(ctx context.Context, who *Target, channel string, subs bool) {
+	if who.User == "" || who.Client != "" {
+		return
 	}
+	var mu sync.Mutex
+	var spared []uint64
+	if n.resumer.sealer != nil && len(who.Spare) > 0 {
+		_, _ = n.each(ctx, Target{User: who.User}, func(s *Shard, slot uint32, _ *session.Session) { // those that are not found are not spared
+			if r := s.resumption(slot); r != nil && slices.Contains(who.Spare, s.clientID(slot)) {
+				mu.Lock()
+				defer mu.Unlock()
+				spared = append(spared, r.lineage)
+			}
+		})
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	n.resumer.revoke(seal.Subject{User: who.User, Channel: channel, All: subs && channel == ""}, spared...)
 }
 
 // resumption is kept for sessions whose client asked for tokens.
@@ -302,7 +319,7 @@ func (s *Shard) unseal(slot uint32, r *proto.ConnectRequest) (seal.Head, []resto
 	}
 	z.mu.RLock()
 	defer z.mu.RUnlock()
-	if z.marks.Revoked(seal.Subject{Lineage: h.Lineage}, h.IssuedAt) || h.User != "" && z.marks.Revoked(seal.Subject{User: h.User}, h.IssuedAt) {
+	if z.marks.Revoked(seal.Subject{Lineage: h.Lineage}, h.IssuedAt) || h.User != "" && z.marks.Revoked(seal.Subject{User: h.User, Lineage: h.Lineage}, h.IssuedAt) {
 		return h, nil, seal.Revoked
 	}
 	subs, err := s.restorable(&h, rest, r.Subs)
@@ -358,7 +375,7 @@ func (s *Shard) mayRestore(h *seal.Head, sub *seal.Sub) bool {
 	case marks.Revoked(seal.Subject{Lineage: h.Lineage, Channel: name}, h.IssuedAt):
 		return false
 	case h.User == "":
-	case marks.Revoked(seal.Subject{User: h.User, All: true}, h.IssuedAt), marks.Revoked(seal.Subject{User: h.User, Channel: name}, h.IssuedAt):
+	case marks.Revoked(seal.Subject{User: h.User, Lineage: h.Lineage, All: true}, h.IssuedAt), marks.Revoked(seal.Subject{User: h.User, Lineage: h.Lineage, Channel: name}, h.IssuedAt):
 		return false
 	}
 	return true

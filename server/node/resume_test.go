@@ -354,6 +354,48 @@ func TestThePersonalChannelComesBackUnasked(t *testing.T) {
 	}
 }
 
+// What the API does to one of a user's sessions, or to all but some, ends the tokens of
+// those that it is done to.
+func TestTheAPIEndsTheTokensOfItsTarget(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		who           func(phone, laptop string) Target
+		phone, laptop bool // may come back
+	}{
+		{"the user", func(string, string) Target { return Target{User: "42"} }, false, false},
+		{"a session", func(phone, _ string) Target { return Target{Client: phone} }, false, true},
+		{"a session of the user", func(phone, _ string) Target { return Target{User: "42", Client: phone} }, false, true},
+		{"the user but for a session", func(_, laptop string) Target { return Target{User: "42", Spare: []string{laptop, "x"}} }, false, true},
+		{"nobody", func(phone, laptop string) Target { return Target{User: "42", Spare: []string{phone, laptop}} }, true, true},
+	} {
+		for what, do := range map[string]func(h *house, who Target) (int, error){
+			"disconnect": func(h *house, who Target) (int, error) {
+				return h.node.Disconnect(t.Context(), who, *channel.DisconnectForced.Disconnect())
+			},
+			"refresh": func(h *house, who Target) (int, error) { return h.node.Refresh(t.Context(), who, false, 0, nil) },
+		} {
+			t.Run(what+" "+c.name, func(t *testing.T) {
+				p, _ := resumingPlan()
+				p.loops = 2
+				h := newHouse(t, p)
+				phone, laptop := h.dial(), h.dial()
+				a, b := phone.resumes("new", "").Connect, laptop.resumes("new", "").Connect
+				if _, err := do(h, c.who(a.Client, b.Client)); err != nil {
+					t.Fatal(err)
+				}
+				phone.conn.Close()
+				laptop.conn.Close()
+				if got := h.dial().resumes(a.Resume, "").Connect.Resumed; got != c.phone {
+					t.Errorf("the phone's token is good: %v", got)
+				}
+				if got := h.dial().resumes(b.Resume, "").Connect.Resumed; got != c.laptop {
+					t.Errorf("the laptop's token is good: %v", got)
+				}
+			})
+		}
+	}
+}
+
 func TestOtherUserIsSeenWithoutVerifying(t *testing.T) {
 	const header = "eyJhbGciOiJIUzI1NiJ9."
 	for _, c := range []struct {

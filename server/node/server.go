@@ -73,13 +73,7 @@ func (n *Node) each(ctx context.Context, who Target, f func(s *Shard, slot uint3
 // Disconnect ends the sessions that fit. It returns their number when the close
 // frames are on their way.
 func (n *Node) Disconnect(ctx context.Context, who Target, d channel.Disconnect) (int, error) {
-	n.revokeUser(&who, "", false)
-	return n.disconnect(ctx, who, d)
-}
-
-// disconnect is Disconnect for sessions that are here; the user may come back by a token
-// of another session.
-func (n *Node) disconnect(ctx context.Context, who Target, d channel.Disconnect) (int, error) {
+	n.revokeUser(ctx, &who, "", false)
 	return n.each(ctx, who, func(s *Shard, slot uint32, _ *session.Session) {
 		s.revoke(slot)
 		s.disconnect(slot, &d)
@@ -89,7 +83,7 @@ func (n *Node) disconnect(ctx context.Context, who Target, d channel.Disconnect)
 // Refresh sets when the credentials of the sessions that fit end, Unix seconds, 0 never;
 // expired ends the sessions. Info replaces theirs unless it is nil.
 func (n *Node) Refresh(ctx context.Context, who Target, expired bool, expireAt int64, info []byte) (int, error) {
-	n.revokeUser(&who, "", false) // their tokens say something else
+	n.revokeUser(ctx, &who, "", false) // their tokens say something else
 	return n.each(ctx, who, func(s *Shard, slot uint32, ses *session.Session) {
 		s.revoke(slot)
 		s.granted(slot, expireAt)
@@ -116,7 +110,7 @@ func (n *Node) Unsubscribe(ctx context.Context, who Target, name string, u chann
 }
 
 func (n *Node) unsubscribe(ctx context.Context, who Target, name string, u channel.Unsubscribe) (int, error) {
-	n.revokeUser(&who, name, true)
+	n.revokeUser(ctx, &who, name, true)
 	return n.each(ctx, who, func(s *Shard, slot uint32, ses *session.Session) {
 		var names []string
 		s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {

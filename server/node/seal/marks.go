@@ -22,6 +22,7 @@ type Marks struct {
 	present map[uint64]int64 // microseconds, by subject
 	old     map[uint64]int64 // of the window before
 	floor   int64            // all tokens made until then have ended
+	spared  int64            // the last mark that spared a lineage
 }
 
 // NewMarks keeps at most max marks, at least 2, for a window in microseconds each.
@@ -32,14 +33,15 @@ func NewMarks(max int, window int64) *Marks {
 // Subject says whose tokens, or what of them, a mark is about. The zero value is nobody.
 type Subject struct {
 	User    string
-	Lineage uint64 // of a session; counts where there is no User
+	Lineage uint64 // of a session; with a User it only says what was spared
 	// Channel limits it to the subscription; All to all of them, but not the session.
 	Channel string
 	All     bool
 }
 
+const end = 0xff // in no user id and no channel name: they are UTF-8
+
 func (m *Marks) number(s *Subject) uint64 {
-	const end = 0xff // in no user id and no channel name: they are UTF-8
 	var h maphash.Hash
 	h.SetSeed(m.seed)
 	_, _ = h.WriteString(s.User)
@@ -56,16 +58,52 @@ func (m *Marks) number(s *Subject) uint64 {
 	return h.Sum64()
 }
 
-// Revoke ends the tokens made until now.
-func (m *Marks) Revoke(s Subject, now int64) {
+// pardon is the number under which the mark is kept that counts for a lineage instead of
+// that of its user, as long as that one is of the time at.
+func (m *Marks) pardon(lineage uint64, at int64) uint64 {
+	b := [18]byte{0: end, 9: end}
+	binary.LittleEndian.PutUint64(b[1:], lineage)
+	binary.LittleEndian.PutUint64(b[10:], uint64(at))
+	return maphash.Bytes(m.seed, b[:])
+}
+
+// Revoke ends the tokens made until now, but for those of lineages that are spared: of
+// them it changes nothing. If there are too many marks, it spares nobody.
+func (m *Marks) Revoke(s Subject, now int64, spared ...uint64) {
 	m.turn(now)
-	if len(m.present) >= max(m.max/2, 1) {
+	if len(spared) > 0 || now <= m.spared { // no two marks of one time, one of which spares
+		now = max(now, m.spared+1, m.at(m.number(&s))+1)
+	}
+	if len(m.present)+len(spared) >= max(m.max/2, 1) {
 		clear(m.present)
 		clear(m.old)
-		m.floor = max(m.floor, now)
+		m.floor, spared = max(m.floor, now), nil
+	}
+	for _, lineage := range spared {
+		s.Lineage, m.spared = lineage, now
+		m.present[m.pardon(lineage, now)] = m.of(&s)
 	}
 	id := m.number(&s)
 	m.present[id] = max(m.present[id], now)
+}
+
+// at is a mark as it is kept, 0 for none.
+func (m *Marks) at(id uint64) int64 { return max(m.present[id], m.old[id]) }
+
+// of is the mark that counts for a subject, 0 for none.
+func (m *Marks) of(s *Subject) int64 {
+	at := m.at(m.number(s))
+	if at == 0 || s.User == "" || s.Lineage == 0 {
+		return at
+	}
+	id := m.pardon(s.Lineage, at)
+	if _, is := m.present[id]; is {
+		return m.present[id]
+	}
+	if _, is := m.old[id]; is {
+		return m.old[id]
+	}
+	return at
 }
 
 // turn forgets marks that are older than a window.
@@ -89,12 +127,7 @@ func (m *Marks) Revoked(s Subject, issued int64) bool {
 	if len(m.present)+len(m.old) == 0 {
 		return false
 	}
-	id := m.number(&s)
-	at, ok := m.present[id]
-	if before, was := m.old[id]; was && before > at {
-		at, ok = before, true
-	}
-	return ok && issued <= at
+	return issued <= m.of(&s)
 }
 
 // Empty says that no token has ended early but by the floor.
@@ -125,11 +158,6 @@ func (m *Marks) Trim(now int64) {
 func (m *Marks) Validate() error {
 	if half := max(m.max/2, 1); len(m.present) > half || len(m.old) > half {
 		return fmt.Errorf("seal: %d and %d marks, at most %d each", len(m.present), len(m.old), half)
-	}
-	for id, at := range m.present {
-		if at < m.turned {
-			return fmt.Errorf("seal: mark %x is of %d, before its window began at %d", id, at, m.turned)
-		}
 	}
 	return nil
 }

@@ -80,6 +80,37 @@ func TestMarksAgainstAModel(t *testing.T) {
 	}
 }
 
+// A mark that spares a lineage leaves of its tokens what the marks before it left.
+func TestASparedLineageKeepsItsTokens(t *testing.T) {
+	m := NewMarks(100, 1000)
+	of := func(lineage uint64) Subject { return Subject{User: "42", Lineage: lineage} }
+	step := func(what string, want map[uint64]int64) { // tokens of these times are the last that have ended
+		t.Helper()
+		for lineage, last := range want {
+			if last > 0 && !m.Revoked(of(lineage), last) || m.Revoked(of(lineage), last+1) {
+				t.Errorf("%s: the tokens of %d made until %d should have ended, and no others", what, lineage, last)
+			}
+		}
+	}
+	m.Revoke(Subject{User: "42"}, 10, 1, 2)
+	step("two are spared", map[uint64]int64{1: 0, 2: 0, 3: 10})
+	m.Revoke(Subject{User: "42"}, 20, 2, 3)
+	step("another two", map[uint64]int64{1: 20, 2: 0, 3: 10, 4: 20})
+	m.Revoke(Subject{User: "42"}, 20, 3)
+	step("at the same time", map[uint64]int64{1: 21, 2: 21, 3: 10})
+	m.Revoke(Subject{User: "42"}, 21)
+	step("nobody, at the same time", map[uint64]int64{1: 22, 3: 22})
+	m.Revoke(Subject{User: "42"}, 900, 3)
+	m.Trim(1100)
+	m.Revoke(Subject{User: "42"}, 1200, 3)
+	step("in the next window", map[uint64]int64{1: 1200, 3: 22})
+	m.Revoke(Subject{User: "42"}, 1300, make([]uint64, 50)...)
+	step("too many", map[uint64]int64{1: 1300, 3: 1300})
+	if err := m.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMarksAreForgottenAfterTheWindow(t *testing.T) {
 	m := NewMarks(1000, 100)
 	for i := range 100 {
