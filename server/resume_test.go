@@ -284,12 +284,12 @@ func TestTheAPIEndsTokens(t *testing.T) {
 			t.Error("it came back")
 		}
 	})
-	t.Run("refused credentials", func(t *testing.T) {
+	t.Run("refused credentials do not: what it had is still good", func(t *testing.T) {
 		c, resume := r.asking(t, "", "f", "news")
 		c.say(`{"id":9,"refresh":{"token":"a.b.c"}}`)
 		c.expectClosed(3500)
-		if back(t, resume).Resumed {
-			t.Error("it came back")
+		if !back(t, resume).Resumed {
+			t.Error("it did not come back")
 		}
 	})
 	t.Run("a shutdown or a lost line does not", func(t *testing.T) {

@@ -55,7 +55,6 @@ func (s *Shard) perform(slot uint32, ses *session.Session, e *session.Effect) {
 
 // close sends what was replied so far, then ends the conn with the code.
 func (s *Shard) close(slot uint32, d *channel.Disconnect) {
-	s.closing(slot, d)
 	s.flush(slot)
 	s.node.stats.countDisconnect(d)
 	s.wire.Close(slot, d.Code, d.Reason, reasonOf(d))

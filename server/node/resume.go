@@ -163,10 +163,16 @@ func (s *Shard) revoke(slot uint32) {
 	}
 }
 
-// closing ends the session's tokens if what it is closed with is more than a mishap.
-func (s *Shard) closing(slot uint32, d *channel.Disconnect) {
+// closing ends the tokens of a session that was closed by a decision about it: of the API,
+// a backend or a newer session, or because its time was over. A mishap ends none, and no
+// mistake of its client: many made on purpose would end everybody's, see marksMax.
+func (s *Shard) closing(slot uint32, in *session.Input, d *channel.Disconnect) {
 	switch code := channel.DisconnectCode(d.Code); {
-	case code >= channel.DisconnectInvalidToken, code == channel.DisconnectExpired, code == channel.DisconnectSubExpired:
+	case in.Kind == session.KindSubscribed, in.Kind == session.KindRefreshed, in.Kind == session.KindSubRefreshed: // its token was refused
+	case code == channel.DisconnectExpired, code == channel.DisconnectSubExpired:
+		s.revoke(slot)
+	case code < channel.DisconnectInvalidToken, code == channel.DisconnectInappropriate:
+	case in.Kind == session.KindDisconnect, in.Refusal.Disconnect != nil: // else the session machine found fault
 		s.revoke(slot)
 	}
 }

@@ -396,6 +396,68 @@ func TestTheAPIEndsTheTokensOfItsTarget(t *testing.T) {
 	}
 }
 
+// Decisions about a session end its tokens. What its client does wrong does not: marks are
+// bounded, and above the bound everybody's tokens end.
+func TestWhatASessionIsClosedForRulesItsTokens(t *testing.T) {
+	sign, verifier := tokens(t)
+	bad := channel.RefuseDisconnect(channel.DisconnectBadRequest)
+	p, _ := resumingPlan()
+	p.channels = kinds()
+	p.cfg.Auth.ConnectTokens, p.cfg.Auth.SubscribeTokens = verifier, verifier
+	p.backend.rpc = func(*backend.RPCRequest) (*backend.RPCReply, error) { return &backend.RPCReply{Refusal: bad}, nil }
+	p.backend.publish = func(*backend.PublishRequest) (*backend.PublishReply, error) {
+		return &backend.PublishReply{Refusal: bad}, nil
+	}
+	p.backend.subscribe = func(*backend.SubscribeRequest) (*backend.SubscribeReply, error) {
+		return &backend.SubscribeReply{Refusal: bad}, nil
+	}
+	ends := func(d channel.Disconnect) func(h *house, g *guest, id string) {
+		return func(h *house, _ *guest, id string) {
+			if n, err := h.node.Disconnect(t.Context(), Target{Client: id}, d); n != 1 || err != nil {
+				t.Error(n, err)
+			}
+		}
+	}
+	says := func(what, params string) func(*house, *guest, string) {
+		return func(_ *house, g *guest, _ string) { g.do(what, params) }
+	}
+	for _, c := range []struct {
+		name string
+		end  func(h *house, g *guest, id string)
+		code int
+		good bool // is its token afterwards
+	}{
+		{"a second connect", says("connect", ""), 3501, true},
+		{"no command", func(_ *house, g *guest, _ string) { g.say("{") }, 3501, true},
+		{"a token of somebody else", says("refresh", `"token":"`+sign(`{"sub":"7"}`)+`"`), 3500, true},
+		{"an old token", says("refresh", `"token":"`+sign(`{"sub":"42","exp":1}`)+`"`), 3005, true},
+		{"a token for another channel", says("subscribe", `"channel":"rec:a","token":"`+sign(`{"sub":"42","channel":"rec:b"}`)+`"`), 3500, true},
+		{"a reader of JSON", func(h *house, _ *guest, _ string) {
+			h.on(0, func(s *Shard) { s.drop(0, channel.DropNotJSON, channel.DisconnectInappropriate) })
+		}, 3506, true},
+		{"a subscription that ended", func(h *house, _ *guest, _ string) {
+			h.on(0, func(s *Shard) { s.disconnect(0, channel.DisconnectSubExpired.Disconnect()) })
+		}, 3006, false},
+		{"the backend at an rpc", says("rpc", `"method":"m"`), 3501, false},
+		{"a message that nobody takes", func(_ *house, g *guest, _ string) { g.say(`{"send":{"data":1}}`) }, 3508, true},
+		{"the backend at a subscription", says("subscribe", `"channel":"rec:a"`), 3501, false},
+		{"the backend at a publication", says("publish", `"channel":"rec:a","data":1`), 3501, false},
+		{"the API", ends(*channel.DisconnectBadRequest.Disconnect()), 3501, false},
+		{"the API, for the client to come back", ends(channel.Disconnect{Code: 4000, Reason: "x"}), 4000, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(t, p)
+			g := h.dial()
+			got := g.resumes("new", "").Connect
+			c.end(h, g, got.Client)
+			g.sees(fmt.Sprint("closed ", c.code))
+			if again := h.dial().resumes(got.Resume, "").Connect.Resumed; again != c.good {
+				t.Errorf("its token is good: %v", again)
+			}
+		})
+	}
+}
+
 func TestOtherUserIsSeenWithoutVerifying(t *testing.T) {
 	const header = "eyJhbGciOiJIUzI1NiJ9."
 	for _, c := range []struct {

@@ -220,6 +220,7 @@ func (s *Shard) settle(slot uint32) {
 		s.note(before, ses.State())
 		if n := len(s.effects); n > 0 && s.effects[n-1].Kind == session.EffectDisconnect {
 			s.parted(slot, ses, before, s.effects[n-1].Disconnect)
+			s.closing(slot, next, s.effects[n-1].Disconnect)
 		}
 		if ses.Missed() > missed || before == session.StateActive && s.endsWith(channel.DisconnectNoPong) {
 			s.node.stats.PongsMissed.Add(1)

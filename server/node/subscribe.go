@@ -162,6 +162,10 @@ func (s *Shard) askSubscribe(slot uint32, ses *session.Session, a *admission) {
 			s.decided(slot, ses, c, auth.Grant{}, channel.RefuseError(channel.ErrInternal))
 			return
 		}
+		if reply.Disconnect != nil { // it judged the session, not a token
+			s.queue = append(s.queue, session.Input{Kind: session.KindDisconnect, Disconnect: reply.Disconnect})
+			return
+		}
 		c.renewed = s.renews(c.opts)
 		s.decided(slot, ses, c, auth.Grant{ExpireAt: reply.ExpireAt, Info: reply.Info, Data: reply.Data, Override: reply.Override}, reply.Refusal)
 	})
