@@ -89,7 +89,7 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 			{Label: "recovered", Count: s.Recovered.Load()}, {Label: "unrecovered", Count: s.Unrecovered.Load()},
 		},
 		RecoveredPublications: s.RecoveredPublications.Load(), Insufficient: s.Insufficient.Load(),
-		Unsubscribed: s.Unsubscribed.Load(), SignalsFailed: s.SignalsFailed.Load(), MessagesDropped: s.MessagesDropped.Load(),
+		Unsubscribed: s.Unsubscribed.Load(), SignalsFailed: s.SignalsFailed.Load(), MessagesDropped: s.MessagesDropped.Load(), RenewalsPostponed: s.RenewalsPostponed.Load(),
 		ResumeTokens: s.ResumeTokens.Load(), Acknowledged: s.Acknowledged.Load(),
 		Redeliveries: []metrics.Labeled{
 			{Label: "redelivered", Count: s.Redelivered.Load()}, {Label: "lost", Count: s.RedeliveryLost.Load()},

@@ -66,6 +66,7 @@ type NodeSnapshot struct {
 	Unsubscribed          uint64    // subscriptions ended by the server
 	SignalsFailed         uint64    // joins and leaves that were not told
 	MessagesDropped       uint64    // of send commands
+	RenewalsPostponed     uint64    // of credentials and grants that ended
 	Resumes               []Labeled // resume tokens that clients sent, by outcome
 	ResumeTokens          uint64    // given
 	Acknowledged          uint64    // positions

@@ -150,6 +150,8 @@ func sessionFamilies() []family {
 		count("shoal_unsubscribes_total", "Subscriptions ended by the server.", func(n *NodeSnapshot) uint64 { return n.Unsubscribed }),
 		count("shoal_signals_failed_total", "Joins and leaves that could not be told.", func(n *NodeSnapshot) uint64 { return n.SignalsFailed }),
 		count("shoal_send_messages_dropped_total", "Messages of clients that no worker had time for.", func(n *NodeSnapshot) uint64 { return n.MessagesDropped }),
+		count("shoal_renewals_postponed_total", "Renewals of ended credentials and subscriptions that no worker had time for.",
+			func(n *NodeSnapshot) uint64 { return n.RenewalsPostponed }),
 		now("shoal_workers_running", "Questions being asked: hooks, slow tokens.", func(n *NodeSnapshot) int { return n.Workers.Running }),
 		now("shoal_workers_queued", "Questions waiting for a worker.", func(n *NodeSnapshot) int { return n.Workers.Queued }),
 		count("shoal_workers_done_total", "Questions answered.", func(n *NodeSnapshot) uint64 { return n.Workers.Done }),

@@ -567,6 +567,57 @@ func TestTheBackendRenewsGrants(t *testing.T) {
 	g.sees(subExpired)
 }
 
+// A subscription or session that the backend renews does not end because nobody has time
+// to ask it: it is asked again, and its answer counts.
+func TestARenewalThatNobodyHasTimeForIsAskedAgain(t *testing.T) {
+	sign, verifier := tokens(t)
+	gate, asked := make(chan struct{}), make(chan struct{}, 10)
+	var expired atomic.Bool
+	o := &oracle{
+		rpc: func(*backend.RPCRequest) (*backend.RPCReply, error) {
+			asked <- struct{}{}
+			<-gate
+			return &backend.RPCReply{}, nil
+		},
+		subRefresh: func(*backend.SubRefreshRequest) (*backend.SubRefreshReply, error) {
+			return &backend.SubRefreshReply{Expired: expired.Load(), ExpireAt: time.Now().Unix() + 1000}, nil
+		},
+		refresh: func(*backend.RefreshRequest) (*backend.RefreshReply, error) {
+			return &backend.RefreshReply{ExpireAt: time.Now().Unix() + 2}, nil
+		},
+	}
+	m := &mortal{newHouse(t, plan{channels: kinds(), workers: worker.Config{Workers: 1, QueueMax: 1}, backend: o,
+		cfg: Config{Auth: &auth.Authority{ConnectTokens: verifier, SubscribeTokens: verifier, AllowAnonymousWithoutToken: true}}}), sign}
+	member, ending := m.guest(), m.dial()
+	member.do("subscribe", fmt.Sprintf(`"channel":"rec:a","token":%q`, m.token(100)))
+	member.next()
+	ending.do("connect", fmt.Sprintf(`"token":%q`, sign(`{"sub":"42","exp":%d}`, time.Now().Unix()+2)))
+	ending.next()
+	a, b := m.guest(), m.guest()
+	a.do("rpc", `"method":"m"`)
+	await(t, asked)
+	b.do("rpc", `"method":"m"`)
+	for m.node.cfg.Workers.Stats().Queued[worker.Standard] == 0 {
+		runtime.Gosched()
+	}
+	count := &m.node.Stats().RenewalsPostponed
+	for count.Load() == 0 { // of the session, whose time is the loop's
+		runtime.Gosched()
+	}
+	m.passes(150, true)
+	if n := count.Load(); n < 8 {
+		t.Errorf("asked again %d times", n)
+	}
+	ending.do("unsubscribe", `"channel":"x"`)
+	ending.sees(`{"id":2,"unsubscribe":{}}`)
+	expired.Store(true)
+	close(gate)
+	a.next()
+	b.next()
+	m.passes(10, true)
+	member.sees(subExpired)
+}
+
 // What the backend says of a membership is not said of the one that followed it.
 func TestAnAnswerIsForTheGrantThatEnded(t *testing.T) {
 	come, release := make(chan struct{}), make(chan struct{})

@@ -319,8 +319,9 @@ func (s *Shard) renew(slot uint32, ses *session.Session) {
 		}
 		s.queue = append(s.queue, in)
 	}
-	if e := s.later(slot, func(ctx context.Context) { reply, _ = s.node.cfg.Backend.Refresh(ctx, r) }, told); e != nil {
-		told(slot, ses)
+	if s.later(slot, func(ctx context.Context) { reply, _ = s.node.cfg.Backend.Refresh(ctx, r) }, told) != nil {
+		now := s.l.Clock().Unix()
+		s.queue = append(s.queue, session.Input{Kind: session.KindRenewed, Unix: now, ExpireAt: now + s.postponed()})
 	}
 }
 

@@ -22,6 +22,7 @@ type Stats struct {
 	Commands                 [16]atomic.Uint64 // by proto.Method
 	Malformed                atomic.Uint64     // messages that could not be decoded
 	MessagesDropped          atomic.Uint64     // of send commands
+	RenewalsPostponed        atomic.Uint64     // credentials and grants that the backend could not be asked about at once
 	StatesFailed             atomic.Uint64     // tries to tell the backend of a channel's state
 	SignalsFailed            atomic.Uint64     // joins and leaves that were not told
 	Insufficient             atomic.Uint64     // memberships that missed a publication

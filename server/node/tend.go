@@ -3,8 +3,10 @@ package node
 import (
 	"bytes"
 	"context"
+	"math/rand/v2"
 
 	"shoal/loop"
+	"shoal/loop/wheel"
 	"shoal/server/backend"
 	"shoal/server/broker"
 	"shoal/server/channel"
@@ -51,7 +53,7 @@ func (s *Shard) ranOut(sub hub.Sub) {
 	s.expel(slot, sub, channel.UnsubscribeExpired, channel.DisconnectSubExpired)
 }
 
-// renewSub asks the backend; without an answer the membership ends.
+// renewSub asks the backend; without an answer, once it was asked, the membership ends.
 func (s *Shard) renewSub(slot uint32, sub hub.Sub) {
 	name := string(s.hub.Name(sub))
 	asked := dueOf(s, s.hub.At(sub).Extra)
@@ -73,9 +75,16 @@ func (s *Shard) renewSub(slot uint32, sub hub.Sub) {
 			s.extend(sub, info, max(reply.ExpireAt, 0))
 		}
 	}
-	if e := s.later(slot, func(ctx context.Context) { reply, _ = s.node.cfg.Backend.SubRefresh(ctx, r) }, told); e != nil {
-		s.outcome(slot, func(ses *session.Session) { told(slot, ses) })
+	if s.later(slot, func(ctx context.Context) { reply, _ = s.node.cfg.Backend.SubRefresh(ctx, r) }, told) != nil {
+		s.expiries.Set(s.hub.At(sub).Extra, s.expiries.Now()+wheel.Tick(s.postponed()))
 	}
+}
+
+// postponed counts a question about what ended that no worker had time for, and says in
+// how many seconds it is asked again: until then all goes on, and not all come together.
+func (s *Shard) postponed() int64 {
+	s.node.stats.RenewalsPostponed.Add(1)
+	return 2 + rand.Int64N(4)
 }
 
 // TellSignals tells the joins and leaves that were collected for big channels. To be
