@@ -238,7 +238,7 @@ func (s *Shard) ownRPC(slot uint32, ses *session.Session, id uint32, r *proto.RP
 			e = channel.ErrLimitExceeded.Err()
 		} else {
 			s.ownData = jsontext.AppendQuoted(append(s.ownData, `{"resume":`...), token)
-			s.ownData = strconv.AppendInt(append(s.ownData, `,"window":`...), s.node.resumer.window/1e6, 10)
+			s.ownData = strconv.AppendInt(append(s.ownData, `,"window":`...), s.node.tokens.Window/1e6, 10)
 			s.ownData = append(s.ownData, '}')
 		}
 	default:

@@ -23,6 +23,7 @@ import (
 	"shoal/server/node/clientid"
 	"shoal/server/node/cursor"
 	"shoal/server/node/route"
+	"shoal/server/node/seal"
 	"shoal/server/node/wire"
 	"shoal/server/session"
 )
@@ -96,7 +97,7 @@ type Node struct {
 	births   atomic.Uint64
 	presence presences
 	states   states
-	resumer  resumer
+	tokens   seal.Book // for clients that come back
 	cursors  cursors
 	shards   []*Shard
 	inflight atomic.Int64
@@ -132,8 +133,10 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	n.presence.init()
 	n.states.init(n)
 	n.cursors.init(cfg.CursorsMax)
-	if err := n.resumer.init(&cfg.Resume); err != nil {
-		return nil, err
+	if r := &cfg.Resume; r.Window > 0 {
+		if err := n.tokens.Open(r.Keys, r.Window, r.Clock); err != nil {
+			return nil, fmt.Errorf("node: resume tokens: %w", err)
+		}
 	}
 	return n, nil
 }
@@ -154,7 +157,7 @@ func (n *Node) Attach(l *loop.Loop) (*Shard, error) {
 func (n *Node) Trim() {
 	n.dir.Trim()
 	n.presence.trim()
-	n.resumer.trim()
+	n.tokens.Trim()
 	n.cursors.each(func(t *cursor.Table) { t.Trim() })
 }
 

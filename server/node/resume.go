@@ -2,15 +2,14 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"shoal/codec/proto"
@@ -32,77 +31,6 @@ type ResumeConfig struct {
 	UserClaim string           // of connection tokens; empty is sub
 }
 
-// marksMax bounds the revocations that are remembered, a few megabytes of them.
-const marksMax = 1 << 18
-
-// resumer is what the shards share about resume tokens. Safe for concurrent use.
-type resumer struct {
-	sealer  *seal.Sealer // nil: there are no tokens
-	window  int64        // microseconds
-	clock   func() time.Time
-	started time.Time
-	claim   string
-	private bool        // nobody else makes tokens that are good here
-	given   atomic.Bool // one at least
-
-	mu    sync.RWMutex
-	marks *seal.Marks
-}
-
-func (r *resumer) init(cfg *ResumeConfig) error {
-	if cfg.Window <= 0 {
-		return nil
-	}
-	if cfg.Clock == nil {
-		return errors.New("node: Resume.Clock is missing; give it, or no Window")
-	}
-	var err error
-	if r.sealer, err = seal.New(cfg.Keys); err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	r.private = cfg.Keys.Secret == ""
-	r.window, r.clock, r.started, r.claim = cfg.Window.Microseconds(), cfg.Clock, cfg.Clock(), cfg.UserClaim
-	if r.claim == "" {
-		r.claim = "sub"
-	}
-	r.marks = seal.NewMarks(marksMax, r.window)
-	return nil
-}
-
-// now is in microseconds and never goes back while the process lives, whatever is done to
-// the wall clock: else a token could seem younger than what ended it.
-func (r *resumer) now() int64 {
-	return r.started.UnixMicro() + r.clock().Sub(r.started).Microseconds()
-}
-
-// revoke ends the tokens that were made so far, or what they say of a subscription, but
-// for those of some lineages.
-func (r *resumer) revoke(who seal.Subject, spared ...uint64) {
-	if r.sealer == nil || r.private && !r.given.Load() {
-		return
-	}
-	r.mu.Lock()
-	r.marks.Revoke(who, r.now(), spared...)
-	r.mu.Unlock()
-}
-
-func (r *resumer) trim() {
-	if r.sealer != nil {
-		r.mu.Lock()
-		r.marks.Trim(r.now())
-		r.mu.Unlock()
-	}
-}
-
-func (r *resumer) validate() error {
-	if r.sealer == nil {
-		return nil
-	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.marks.Validate()
-}
-
 // revokeUser ends what the API ends for all sessions of a user, those included that are
 // not here at present, but for those of who.Spare that are. Sessions picked in another way
 // end their own, on their loops.
@@ -112,7 +40,7 @@ func (n *Node) revokeUser(ctx context.Context, who *Target, channel string, subs
 	}
 	var mu sync.Mutex
 	var spared []uint64
-	if n.resumer.sealer != nil && len(who.Spare) > 0 {
+	if n.tokens.Sealer != nil && len(who.Spare) > 0 {
 		_, _ = n.each(ctx, Target{User: who.User}, func(s *Shard, slot uint32, _ *session.Session) { // those that are not found are not spared
 			if r := s.resumption(slot); r != nil && slices.Contains(who.Spare, s.clientID(slot)) {
 				mu.Lock()
@@ -123,7 +51,7 @@ func (n *Node) revokeUser(ctx context.Context, who *Target, channel string, subs
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	n.resumer.revoke(seal.Subject{User: who.User, Channel: channel, All: subs && channel == ""}, spared...)
+	n.tokens.Revoke(seal.Subject{User: who.User, Channel: channel, All: subs && channel == ""}, spared...)
 }
 
 // resumption is kept for sessions whose client asked for tokens.
@@ -159,13 +87,13 @@ func (s *Shard) granted(slot uint32, expireAt int64) {
 // revoke ends the tokens that a session was given.
 func (s *Shard) revoke(slot uint32) {
 	if r := s.resumption(slot); r != nil && r.given {
-		s.node.resumer.revoke(seal.Subject{Lineage: r.lineage})
+		s.node.tokens.Revoke(seal.Subject{Lineage: r.lineage})
 	}
 }
 
 // closing ends the tokens of a session that was closed by a decision about it: of the API,
 // a backend or a newer session, or because its time was over. A mishap ends none, and no
-// mistake of its client: many made on purpose would end everybody's, see marksMax.
+// mistake of its client: many made on purpose would end everybody's, see seal.Marks.
 func (s *Shard) closing(slot uint32, in *session.Input, d *channel.Disconnect) {
 	switch code := channel.DisconnectCode(d.Code); {
 	case in.Kind == session.KindSubscribed, in.Kind == session.KindRefreshed, in.Kind == session.KindSubRefreshed: // its token was refused
@@ -184,7 +112,7 @@ func (s *Shard) removed(slot uint32, name string, u *channel.Unsubscribe) {
 		return // it may come back at once
 	}
 	if r := s.resumption(slot); r != nil && r.given {
-		s.node.resumer.revoke(seal.Subject{Lineage: r.lineage, Channel: name})
+		s.node.tokens.Revoke(seal.Subject{Lineage: r.lineage, Channel: name})
 	}
 }
 
@@ -202,11 +130,10 @@ func (s *Shard) resumeToken(slot uint32, ses *session.Session) string {
 	if of == nil {
 		return ""
 	}
-	if of.given = true; !s.node.resumer.given.Load() {
-		s.node.resumer.given.Store(true) // before the token is as old as it says
-	}
+	of.given = true
+	s.node.tokens.Give()
 	h := seal.Head{
-		Lineage: of.lineage, IssuedAt: s.node.resumer.now(), Window: s.node.resumer.window,
+		Lineage: of.lineage, IssuedAt: s.node.tokens.Now(), Window: s.node.tokens.Window,
 		ExpireAt: of.expireAt, Renewed: s.asks(backend.Refresh, "", nil), User: s.user(ses), Info: s.info(ses),
 	}
 	if user := s.headerUser(slot); user != "" && user == h.User {
@@ -225,7 +152,7 @@ func (s *Shard) resumeToken(slot uint32, ses *session.Session) string {
 		return ""
 	}
 	s.node.stats.ResumeTokens.Add(1)
-	r.text = s.node.resumer.sealer.Seal(r.text[:0], &r.scratch, r.plain)
+	r.text = s.node.tokens.Sealer.Seal(r.text[:0], &r.scratch, r.plain)
 	return stringOf(r.text)
 }
 
@@ -271,7 +198,7 @@ type restored struct {
 // token that is good. If not it is as if there were none.
 func (s *Shard) resume(slot uint32, ses *session.Session, e *session.Effect) bool {
 	r := e.Command.Connect
-	if r.Resume == "" || s.node.resumer.sealer == nil {
+	if r.Resume == "" || s.node.tokens.Sealer == nil {
 		return false
 	}
 	of := s.resuming.sessions.At(slot)
@@ -303,8 +230,8 @@ func (s *Shard) resume(slot uint32, ses *session.Session, e *session.Effect) boo
 // unseal opens the token of a connect command and judges it. The info and meta that it
 // returns live until another token is made.
 func (s *Shard) unseal(slot uint32, r *proto.ConnectRequest) (seal.Head, []restored, seal.Reason) {
-	z := &s.node.resumer
-	plain, why := z.sealer.Open(&s.resuming.scratch, r.Resume)
+	z := &s.node.tokens
+	plain, why := z.Sealer.Open(&s.resuming.scratch, r.Resume)
 	if why != seal.None {
 		return seal.Head{}, nil, why
 	}
@@ -314,18 +241,18 @@ func (s *Shard) unseal(slot uint32, r *proto.ConnectRequest) (seal.Head, []resto
 	}
 	forwarded := s.headerUser(slot)
 	switch {
-	case z.now()-h.IssuedAt >= min(h.Window, z.window):
+	case z.Now()-h.IssuedAt >= min(h.Window, z.Window):
 		return h, nil, seal.Expired
 	case h.ExpireAt > 0 && h.ExpireAt <= s.l.Clock().Unix():
 		return h, nil, seal.Credentials
 	case h.Renewed != s.asks(backend.Refresh, "", nil),
 		(h.Forwarded || forwarded != "") && forwarded != h.User,
-		r.Token != "" && otherUser(r.Token, z.claim, h.User):
+		r.Token != "" && otherUser(r.Token, cmp.Or(s.node.cfg.Resume.UserClaim, "sub"), h.User):
 		return h, nil, seal.Unfit
 	}
-	z.mu.RLock()
-	defer z.mu.RUnlock()
-	if z.marks.Revoked(seal.Subject{Lineage: h.Lineage}, h.IssuedAt) || h.User != "" && z.marks.Revoked(seal.Subject{User: h.User, Lineage: h.Lineage}, h.IssuedAt) {
+	z.RLock()
+	defer z.RUnlock()
+	if z.Marks.Revoked(seal.Subject{Lineage: h.Lineage}, h.IssuedAt) || h.User != "" && z.Marks.Revoked(seal.Subject{User: h.User, Lineage: h.Lineage}, h.IssuedAt) {
 		return h, nil, seal.Revoked
 	}
 	subs, err := s.restorable(&h, rest, r.Subs)
@@ -375,7 +302,7 @@ func (s *Shard) mayRestore(h *seal.Head, sub *seal.Sub) bool {
 	if e != nil || sub.ExpireAt > 0 && sub.ExpireAt <= s.l.Clock().Unix() || len(sub.Filter) > 0 && !opts.AllowTagsFilter {
 		return false
 	}
-	marks := s.node.resumer.marks
+	marks := s.node.tokens.Marks
 	switch {
 	case marks.Empty():
 	case marks.Revoked(seal.Subject{Lineage: h.Lineage, Channel: name}, h.IssuedAt):
@@ -441,6 +368,6 @@ func (s *Shard) regranted(slot uint32, ses *session.Session, r *backend.RefreshR
 		return
 	}
 	if ses.User != 0 {
-		s.node.resumer.revoke(seal.Subject{User: s.user(ses)})
+		s.node.tokens.Revoke(seal.Subject{User: s.user(ses)})
 	}
 }

@@ -42,11 +42,11 @@ func resumingPlan() (plan, *atomic.Int32) {
 // sealed makes a token of anything.
 func (h *house) sealed(plain []byte) string {
 	var scratch seal.Scratch
-	return string(h.node.resumer.sealer.Seal(nil, &scratch, plain))
+	return string(h.node.tokens.Sealer.Seal(nil, &scratch, plain))
 }
 
 func (h *house) head(change func(*seal.Head)) []byte {
-	head := seal.Head{Lineage: 7, IssuedAt: h.node.resumer.now(), Window: 60e6, User: "42"}
+	head := seal.Head{Lineage: 7, IssuedAt: h.node.tokens.Now(), Window: 60e6, User: "42"}
 	if change != nil {
 		change(&head)
 	}

@@ -1,7 +1,7 @@
 // Package seal makes and reads resume tokens: what a session was, sealed so that only a
 // server with the same secret can read or make it, handed to the client and given back
-// when it reconnects. It knows no shard and no clock; the node decides what goes into a
-// token and what one is still worth.
+// when it reconnects. It knows no shard, and the time only by what it is given; the
+// node decides what goes into a token and what one is still worth.
 //
 //	token   base64url( version 1 │ key id 1 │ salt 12 │ counter 8 │ AES-256-GCM )
 //	plain   [Head], then any number of [Sub]s, fields behind their lengths
@@ -13,5 +13,6 @@
 // the secret derives the same key; the header is authenticated with the rest.
 //
 // A token is a bearer's: like the connection token it stands for, whoever has it is that
-// user until it ends. [Marks] say which tokens ended early.
+// user until it ends. [Marks] say which tokens ended early; a [Book] joins them with what
+// seals.
 package seal
