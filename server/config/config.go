@@ -108,7 +108,7 @@ type Resume struct {
 type PersonalChannel struct {
 	Enabled          bool   `key:"enabled" doc:"Clients with a user id are subscribed to the channel #user when they connect."`
 	Namespace        string `key:"personal_channel_namespace" doc:"Namespace of these channels; empty = none."`
-	SingleConnection bool   `key:"single_connection" doc:"A new connection of a user ends the former ones (3504)."`
+	SingleConnection bool   `key:"single_connection" doc:"A new connection of a user ends the former ones (3504), whatever they are subscribed to."`
 }
 
 // Token says how connection tokens (JWT) are verified. Without any key, tokens are refused.

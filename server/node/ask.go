@@ -157,7 +157,7 @@ func (s *Shard) validate() error {
 			return fmt.Errorf("job of channel %d walks channel %d with %d publications", id, j.cursor.Channel(), len(j.run))
 		}
 	}
-	if err := s.validateMembers(); err != nil {
+	if err := errors.Join(s.validateMembers(), s.validateLatest()); err != nil {
 		return err
 	}
 	return s.hub.Validate()

@@ -15,8 +15,6 @@ type detail struct {
 	meta     uint32
 	headers  uint32
 	emulated uint32
-	_        uint32
-	born     uint64 // the session's place in the order of connects; kept with Config.SingleConn only
 }
 
 // Headers notes what of the request that opened the conn the backend is told: pairs of
@@ -86,7 +84,6 @@ func (s *Shard) forget(slot uint32) {
 		s.setDetail(&d.meta, nil)
 		s.setDetail(&d.headers, nil)
 		s.setDetail(&d.emulated, nil)
-		d.born = 0
 	}
 }
 

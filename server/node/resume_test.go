@@ -330,7 +330,7 @@ func TestARenewalThatIsRefusedEndsTheUsersTokens(t *testing.T) {
 	}
 }
 
-// TestThePersonalChannelComesBackUnasked: it is where single connections are found.
+// TestThePersonalChannelComesBackUnasked: all sessions of a user have it.
 func TestThePersonalChannelComesBackUnasked(t *testing.T) {
 	p, _ := resumingPlan()
 	p.channels.WithoutNamespace.AllowUserLimitedChannels = true

@@ -32,6 +32,7 @@ type Shard struct {
 	infos    *intern.Table
 	details  *slab.Column[detail] // of the few sessions that have some
 	resuming resuming             // sessions that want to come back by a token
+	latest   *slab.Column[latest] // by number of the user; with Config.SingleConn only
 	hub      *hub.Hub
 	extras   *slab.Slab[extra]
 	filters  *intern.Table
@@ -85,6 +86,7 @@ func newShard(n *Node, l *loop.Loop) *Shard {
 		infos:    intern.New(),
 		details:  slab.NewColumn[detail](),
 		resuming: resuming{sessions: slab.NewColumn[resumption]()},
+		latest:   slab.NewColumn[latest](),
 		hub:      hub.New(),
 		extras:   slab.New[extra](),
 		filters:  intern.New(),
@@ -170,6 +172,7 @@ func (s *Shard) Closed(slot uint32, _ loop.Reason) {
 	s.parted(slot, ses, ses.State(), channel.DisconnectClosed.Disconnect())
 	s.note(ses.State(), session.StateClosing)
 	s.leaveAll(slot, ses)
+	s.retire(slot, ses)
 	s.identify(ses, nil, nil)
 	s.forget(slot)
 	*ses = session.Session{}
@@ -316,6 +319,7 @@ func (s *Shard) Trim() {
 	s.sessions.Trim(s.l.HoldsChunk)
 	s.details.Trim(s.l.HoldsChunk)
 	s.resuming.sessions.Trim(s.l.HoldsChunk)
+	s.latest.Trim(s.holdsLatest)
 	for s.slots > 0 && s.sessions.Peek(s.slots-1) == nil {
 		s.slots = (s.slots - 1) &^ (slab.ChunkSlots - 1)
 	}
