@@ -689,7 +689,9 @@ func TestChannelsThatClientsMayNotName(t *testing.T) {
 	}), cfg: Config{Auth: &auth.Authority{ConnectTokens: verifier, Personal: true, PersonalNamespace: "my"}}})
 	g := h.dial()
 	g.say(fmt.Sprintf(`{"id":1,"connect":{"token":%q}}`, signer(`{"sub":"Jürgen","channels":["my:42"]}`)))
-	g.sees(`{"id":1,"connect":{"client":"UUID","subs":{"my:42":{},"my:#Jürgen":{}},"ping":25,"pong":true}}`)
+	if got := g.next(); !strings.Contains(got, `"my:42":{}`) || !strings.Contains(got, `"my:#Jürgen":{}`) {
+		t.Errorf("connect answered %s", got)
+	}
 	h.pub("my:#Jürgen", `1`)
 	g.sees(`{"push":{"channel":"my:#Jürgen","pub":{"data":1}}}`)
 	g.do("subscribe", `"channel":"my:43"`)
