@@ -3,10 +3,9 @@ package node
 import (
 	"bytes"
 	"encoding/base64"
-	"hash/maphash"
+	"math"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"shoal/codec/proto"
@@ -24,87 +23,38 @@ const (
 	methodResume = "shoal.resume" // a newer resume token
 )
 
-// cursorsMax is the number of cursors that are kept where it is not configured.
-const cursorsMax = 1 << 20
+const (
+	cursorsMax       = 1 << 20 // that are kept where it is not configured
+	cursorsOfUserMax = 256     // of one user, or twice the subscriptions of a session if those are more
+)
 
-// cursors are how far users have acknowledged channels. Safe for concurrent use.
-type cursors struct {
-	seed   maphash.Seed
-	shards [16]cursorShard
-}
-
-type cursorShard struct {
-	mu    sync.Mutex
-	table *cursor.Table
-	_     [48]byte // a cache line of its own
-}
-
-func (c *cursors) init(max int) {
-	if max <= 0 {
-		max = cursorsMax
+func (n *Node) initCursors() {
+	kept, subscriptions := n.cfg.CursorsMax, n.cfg.Session.ChannelsMax
+	if kept <= 0 {
+		kept = cursorsMax
 	}
-	c.seed = maphash.MakeSeed()
-	for i := range c.shards {
-		c.shards[i].table = cursor.New((max + len(c.shards) - 1) / len(c.shards))
+	if subscriptions == 0 {
+		subscriptions = math.MaxUint16
 	}
+	n.cursors = cursor.NewSet(kept, max(cursorsOfUserMax, 2*subscriptions))
 }
 
-// of locks the table of a user's cursor in a channel.
-func (c *cursors) of(name, user string) *cursorShard {
-	var h maphash.Hash
-	h.SetSeed(c.seed)
-	_, _ = h.WriteString(name)
-	_ = h.WriteByte(0xff)
-	_, _ = h.WriteString(user)
-	s := &c.shards[h.Sum64()%uint64(len(c.shards))]
-	s.mu.Lock()
-	return s
-}
+// cursorSeconds is how long a cursor is kept that nobody uses.
+func cursorSeconds(o *channel.Options) uint32 { return uint32(max(o.HistoryMetaTTL/time.Second, 1)) }
 
-func (c *cursors) get(name, user string, now int64) (cursor.Place, bool) {
-	s := c.of(name, user)
-	defer s.mu.Unlock()
-	return s.table.Get(name, user, now)
-}
-
-func (c *cursors) move(name, user string, to cursor.Place, o *channel.Options, now int64) cursor.Place {
-	s := c.of(name, user)
-	defer s.mu.Unlock()
-	return s.table.Move(name, user, to, uint32(max(o.HistoryMetaTTL/time.Second, 1)), now)
-}
-
-// each calls f for every table, locked.
-func (c *cursors) each(f func(t *cursor.Table)) {
-	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.Lock()
-		f(s.table)
-		s.mu.Unlock()
-	}
-}
-
-// tendSlice is the number of cursors of each shard looked at in a second.
+// tendSlice is the number of cursors of each table looked at in a second.
 const tendSlice = 256
 
 // TendCursors drops cursors whose time has passed, some at a time. To be called about once
 // a second, on any goroutine but a loop's.
 func (n *Node) TendCursors(now time.Time) {
-	n.cursors.each(func(t *cursor.Table) { t.Expire(tendSlice, now.Unix()) })
-}
-
-func (c *cursors) validate() (err error) {
-	c.each(func(t *cursor.Table) {
-		if err == nil {
-			err = t.Validate()
-		}
-	})
-	return err
+	n.cursors.Each(func(t *cursor.Table) { t.Expire(tendSlice, now.Unix()) })
 }
 
 // Cursors is the number of places that users have acknowledged, those that made room for
 // others before their time, and the memory held for them.
 func (n *Node) Cursors() (count int, evicted uint64, heldBytes int) {
-	n.cursors.each(func(t *cursor.Table) {
+	n.cursors.Each(func(t *cursor.Table) {
 		count += t.Len()
 		evicted += t.Evicted()
 		heldBytes += t.HeldBytes()
@@ -119,7 +69,7 @@ func (s *Shard) redeliver(ses *session.Session, a *admission, flags uint16) {
 		return
 	}
 	a.acknowledges = true
-	at, ok := s.node.cursors.get(a.name, s.user(ses), s.l.Clock().Unix())
+	at, ok := s.node.cursors.Get(a.name, s.user(ses), s.l.Clock().Unix())
 	if !ok {
 		return
 	}
@@ -149,7 +99,7 @@ func (s *Shard) acknowledged(ses *session.Session, a *admission, top channel.Pos
 	case recovered:
 		to.Offset = a.since.Offset
 	}
-	s.node.cursors.move(a.name, s.user(ses), to, a.opts, s.l.Clock().Unix())
+	s.node.cursors.Move(a.name, s.user(ses), to, cursorSeconds(a.opts), s.l.Clock().Unix())
 	return recovered
 }
 
@@ -212,7 +162,7 @@ func (s *Shard) acknowledge(ses *session.Session, a *ack) (at uint64, e *channel
 	}
 	s.node.stats.Acknowledged.Add(1)
 	to := cursor.Place{Offset: a.offset, Epoch: epoch}
-	return s.node.cursors.move(name, s.user(ses), to, opts, s.l.Clock().Unix()).Offset, nil
+	return s.node.cursors.Move(name, s.user(ses), to, cursorSeconds(opts), s.l.Clock().Unix()).Offset, nil
 }
 
 // ownRPC answers a method of the node's own; false when it is not one.

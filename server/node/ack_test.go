@@ -12,6 +12,7 @@ import (
 	"shoal/server/backend"
 	"shoal/server/broker"
 	"shoal/server/channel"
+	"shoal/server/node/cursor"
 	"shoal/server/session"
 )
 
@@ -230,4 +231,31 @@ func TestAcknowledgingAllocatesNothing(t *testing.T) {
 			t.Errorf("%v allocations", allocs)
 		}
 	})
+}
+
+// One user who subscribes to whatever it can think of takes nobody else's place.
+func TestNobodyTakesTheCursorsOfOthers(t *testing.T) {
+	p := ackPlan(10)
+	p.cfg.CursorsMax = 1024
+	h := newHouse(t, p)
+	const others = 300
+	now := time.Now().Unix()
+	for i := range others {
+		h.node.cursors.Move("inbox", fmt.Sprint("alice-", i), cursor.Place{Offset: 7, Epoch: 9}, 3600, now-10)
+	}
+	mallory := h.guest()
+	for i := range 2000 {
+		mallory.do("subscribe", fmt.Sprintf(`"channel":"junk-%d"`, i))
+		mallory.do("unsubscribe", fmt.Sprintf(`"channel":"junk-%d"`, i))
+		mallory.next()
+		mallory.next()
+	}
+	for i := range others {
+		if _, ok := h.node.cursors.Get("inbox", fmt.Sprint("alice-", i), now); !ok {
+			t.Errorf("alice-%d has lost her cursor", i)
+		}
+	}
+	if count, evicted, _ := h.node.Cursors(); count != others+16 || evicted != 2000-16 {
+		t.Errorf("%d cursors, %d evicted", count, evicted)
+	}
 }

@@ -131,7 +131,7 @@ func (n *Node) Validate() error {
 	if err := n.dir.Validate(); err != nil {
 		return err
 	}
-	if err := errors.Join(n.tokens.Validate(), n.cursors.validate()); err != nil {
+	if err := errors.Join(n.tokens.Validate(), n.cursors.Validate()); err != nil {
 		return err
 	}
 	for i, s := range n.shards {

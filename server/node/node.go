@@ -98,7 +98,7 @@ type Node struct {
 	presence presences
 	states   states
 	tokens   seal.Book // for clients that come back
-	cursors  cursors
+	cursors  *cursor.Set
 	shards   []*Shard
 	inflight atomic.Int64
 	filtered atomic.Int64 // memberships with a tags filter
@@ -132,7 +132,7 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 		fanouts: newSpares[fanout](sparesMax), encoders: newSpares[wire.Encoder](encodersMax)}
 	n.presence.init()
 	n.states.init(n)
-	n.cursors.init(cfg.CursorsMax)
+	n.initCursors()
 	if r := &cfg.Resume; r.Window > 0 {
 		if err := n.tokens.Open(r.Keys, r.Window, r.Clock); err != nil {
 			return nil, fmt.Errorf("node: resume tokens: %w", err)
@@ -158,7 +158,7 @@ func (n *Node) Trim() {
 	n.dir.Trim()
 	n.presence.trim()
 	n.tokens.Trim()
-	n.cursors.each(func(t *cursor.Table) { t.Trim() })
+	n.cursors.Each(func(t *cursor.Table) { t.Trim() })
 }
 
 // PublishOptions rule one publication beyond what the channel's options say.

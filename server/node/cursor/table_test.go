@@ -16,7 +16,7 @@ func mustValidate(t *testing.T, table *Table) {
 }
 
 func TestACursorOnlyMovesForward(t *testing.T) {
-	table := New(10)
+	table := New(10, 10)
 	for _, c := range []struct{ to, want Place }{
 		{Place{5, 1}, Place{5, 1}}, {Place{7, 1}, Place{7, 1}}, {Place{6, 1}, Place{7, 1}}, {Place{7, 1}, Place{7, 1}},
 		{Place{2, 9}, Place{2, 9}}, {Place{1, 9}, Place{2, 9}},
@@ -35,7 +35,7 @@ func TestACursorOnlyMovesForward(t *testing.T) {
 }
 
 func TestACursorEndsAfterItsLastUse(t *testing.T) {
-	table := New(10)
+	table := New(10, 10)
 	table.Move("news", "42", Place{5, 1}, 60, 100)
 	if _, ok := table.Get("news", "42", 159); !ok {
 		t.Fatal("ended early")
@@ -73,7 +73,11 @@ func TestTableAgainstAModel(t *testing.T) {
 		if seed%2 == 1 {
 			max = 25
 		}
-		table, all, now := New(max), map[[2]string]*model{}, int64(1)
+		ofUser := max
+		if seed%4 == 3 {
+			ofUser = 3
+		}
+		table, all, now := New(max, ofUser), map[[2]string]*model{}, int64(1)
 		for range 4000 {
 			now += int64(rng.IntN(3))
 			key := [2]string{strings.Repeat("c", rng.IntN(8)*rng.IntN(60)) + "n", fmt.Sprint("user", rng.IntN(20))}
@@ -130,7 +134,7 @@ func TestTableAgainstAModel(t *testing.T) {
 
 func TestTheOneUnusedForLongestOfAFewMakesRoom(t *testing.T) {
 	const n = 100
-	table := New(n)
+	table := New(n, n)
 	for i := range n {
 		table.Move("news", fmt.Sprint(i), Place{1, 1}, 0, int64(100+i))
 	}
@@ -152,8 +156,51 @@ func TestTheOneUnusedForLongestOfAFewMakesRoom(t *testing.T) {
 	mustValidate(t, table)
 }
 
+// Who has as many as a user may have pays for the next one, with the one they used least
+// lately; however many they begin, nobody else loses any.
+func TestWhoHasMostPaysForTheirNext(t *testing.T) {
+	const others, own = 500, 8
+	table := New(others+own, own)
+	for i := range others {
+		table.Move("inbox", fmt.Sprint("alice-", i), Place{7, 9}, 0, 100)
+	}
+	for i := range 10_000 {
+		table.Move(fmt.Sprint("junk-", i), "mallory", Place{1, 1}, 0, 200)
+		table.Get("junk-0", "mallory", 200) // in use
+	}
+	for i := range others {
+		if _, ok := table.Get("inbox", fmt.Sprint("alice-", i), 300); !ok {
+			t.Fatalf("alice-%d has lost her cursor to another user", i)
+		}
+	}
+	for _, name := range []string{"junk-0", "junk-9999", "junk-9993"} {
+		if _, ok := table.Get(name, "mallory", 300); !ok {
+			t.Errorf("%s has made room for one that was used longer ago", name)
+		}
+	}
+	if table.Len() != others+own || table.Evicted() != 10_000-own {
+		t.Errorf("%d cursors, %d went", table.Len(), table.Evicted())
+	}
+	mustValidate(t, table)
+}
+
+// A user has no more than a 64th of a set, however small it is.
+func TestASetKeepsRoomForOthers(t *testing.T) {
+	for _, c := range []struct{ max, ofUser, want int }{{1024, 256, 16}, {1 << 16, 256, 256}, {1, 256, 1}, {100, 1, 1}} {
+		set := NewSet(c.max, c.ofUser)
+		for i := range 2000 {
+			set.Move(fmt.Sprint("junk-", i), "mallory", Place{1, 1}, 0, 100)
+		}
+		n := 0
+		set.Each(func(table *Table) { n += table.Len() })
+		if err := set.Validate(); n != c.want || err != nil {
+			t.Errorf("of %d cursors one user has %d, want %d; %v", c.max, n, c.want, err)
+		}
+	}
+}
+
 func TestMemoryComesBack(t *testing.T) {
-	table := New(100_000)
+	table := New(100_000, 100_000)
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -178,7 +225,7 @@ func TestMemoryComesBack(t *testing.T) {
 }
 
 func TestMovingAllocatesNothing(t *testing.T) {
-	table, offset := New(10), uint64(0)
+	table, offset := New(10, 10), uint64(0)
 	move := func() {
 		offset++
 		table.Move("chat:room-1", "42", Place{offset, 1}, 60, 100)
@@ -193,7 +240,7 @@ func TestMovingAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkMove(b *testing.B) {
-	table := New(1 << 20)
+	table := New(1<<20, 1<<20)
 	users := make([]string, 100_000)
 	for i := range users {
 		users[i] = fmt.Sprintf("user-%07d", i)
