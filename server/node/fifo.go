@@ -19,6 +19,9 @@ func (q *fifo[T]) push(v T) {
 	q.items = append(q.items, v)
 }
 
+// first is the one that pop takes, until the queue changes.
+func (q *fifo[T]) first() *T { return &q.items[q.head] }
+
 // pop takes the first; there must be one.
 func (q *fifo[T]) pop() T {
 	var none T

@@ -116,6 +116,7 @@ type oracle struct {
 	publish    func(*backend.PublishRequest) (*backend.PublishReply, error)
 	rpc        func(*backend.RPCRequest) (*backend.RPCReply, error)
 	send       func(*backend.SendRequest) (channel.Refusal, error)
+	state      func(*backend.ChannelStateRequest) error
 }
 
 func (o *oracle) Handles(e backend.Event, subject string, _ *channel.Options) bool {
@@ -123,6 +124,7 @@ func (o *oracle) Handles(e backend.Event, subject string, _ *channel.Options) bo
 		backend.Connect: o.connect != nil, backend.Refresh: o.refresh != nil, backend.Subscribe: o.subscribe != nil,
 		backend.SubRefresh: o.subRefresh != nil, backend.Publish: o.publish != nil,
 		backend.RPC: o.rpc != nil && subject != "unknown", backend.Send: o.send != nil,
+		backend.ChannelState: o.state != nil,
 	}[e]
 }
 
@@ -147,7 +149,9 @@ func (o *oracle) RPC(_ context.Context, r *backend.RPCRequest) (*backend.RPCRepl
 func (o *oracle) Send(_ context.Context, r *backend.SendRequest) (channel.Refusal, error) {
 	return o.send(r)
 }
-func (o *oracle) ChannelState(context.Context, *backend.ChannelStateRequest) error { return nil }
+func (o *oracle) ChannelState(_ context.Context, r *backend.ChannelStateRequest) error {
+	return o.state(r)
+}
 
 // speaker is the transport: lines of JSON, or of hex.
 type speaker struct {

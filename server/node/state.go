@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"shoal/pool/worker"
 	"shoal/server/backend"
 )
 
@@ -15,21 +16,35 @@ import (
 // concurrent use.
 type states struct {
 	node *Node
-	mu   sync.Mutex
-	due  map[string]time.Time // channels that changed: when to look at them
-	told map[string]bool      // channels the backend takes for occupied
+
+	mu      sync.Mutex // held for one channel at a time: loops wait for it
+	now     time.Time  // of the last TellStates
+	noted   map[string]struct{}
+	changed []string         // of those noted: what the next TellStates dates
+	waiting fifo[stateBatch] // of those noted: what it has dated
+	telling int              // of those noted: what the backend is being told of
+	told    map[string]bool  // channels the backend takes for occupied
 }
 
-// stateDelay is how long a change must have lasted, and the time between two tries.
-const stateDelay = 2 * time.Second
+// stateBatch are channels that changed within the same second.
+type stateBatch struct {
+	names []string
+	due   time.Time // when to look at them
+}
+
+const (
+	stateDelay   = 2 * time.Second  // how long a change must have lasted; the time between two tries
+	stateTimeout = 10 * time.Second // bounds one try
+	tellingMax   = 8                // tries under way: the workers are there for questions of clients
+)
 
 func (s *states) init(n *Node) {
-	s.node, s.due, s.told = n, map[string]time.Time{}, map[string]bool{}
+	s.node, s.noted, s.told = n, map[string]struct{}{}, map[string]bool{}
 }
 
-// changed notes that a channel has its first member or lost its last one. The name is
+// note notes that a channel has its first member or lost its last one. The name is
 // copied. It does not wait for the backend.
-func (s *states) changed(name string) {
+func (s *states) note(name string) {
 	n := s.node
 	if n.cfg.Backend == nil {
 		return
@@ -40,39 +55,55 @@ func (s *states) changed(name string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, waits := s.due[name]; !waits {
-		s.due[strings.Clone(name)] = time.Time{} // the next look dates it
+	if _, noted := s.noted[name]; !noted {
+		name = strings.Clone(name)
+		s.noted[name] = struct{}{}
+		s.changed = append(s.changed, name)
 	}
 }
 
-// TellStates tells the backend what has changed and lasted. To be called about once a
-// second, on any goroutine.
+// TellStates has the backend told of what has changed and lasted. To be called about once
+// a second, on any goroutine.
 func (n *Node) TellStates(now time.Time) {
 	s := &n.states
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for name, due := range s.due {
-		switch {
-		case due.IsZero():
-			s.due[name] = now.Add(stateDelay)
-			continue
-		case now.Before(due):
-			continue
-		}
-		occupied := n.dir.Lookup(bytesOf(name)).Loops != 0
-		if occupied == s.told[name] {
-			delete(s.due, name)
-			continue
-		}
-		t := &stateTold{states: s, request: backend.ChannelStateRequest{Channel: name, Occupied: occupied, Time: now.UnixMilli()}}
-		if n.cfg.Workers.Submit(context.Background(), t) == nil {
-			s.due[name] = now.Add(stateTimeout) // not before this try has ended
-		}
+	s.now = now
+	if len(s.changed) > 0 {
+		s.waiting.push(stateBatch{s.changed, now.Add(stateDelay)})
+		s.changed = nil
+	}
+	s.mu.Unlock()
+	for s.next() {
 	}
 }
 
-// stateTimeout bounds one try.
-const stateTimeout = 10 * time.Second
+// next looks at the channel that has waited longest; false when none is due, or the
+// backend is told of as many as may be.
+func (s *states) next() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.telling == tellingMax || s.waiting.len() == 0 {
+		return false
+	}
+	b := s.waiting.first()
+	if s.now.Before(b.due) {
+		return false
+	}
+	name := b.names[0]
+	if occupied := s.node.dir.Lookup(bytesOf(name)).Loops != 0; occupied == s.told[name] {
+		delete(s.noted, name)
+	} else {
+		t := &stateTold{states: s, request: backend.ChannelStateRequest{Channel: name, Occupied: occupied, Time: s.now.UnixMilli()}}
+		if s.node.cfg.Workers.SubmitClass(context.Background(), worker.Basic, t) != nil {
+			return false
+		}
+		s.telling++
+	}
+	if b.names = b.names[1:]; len(b.names) == 0 {
+		s.waiting.pop()
+	}
+	return true
+}
 
 // stateTold is one try.
 type stateTold struct {
@@ -80,19 +111,31 @@ type stateTold struct {
 	request backend.ChannelStateRequest
 }
 
-// Run implements [worker.Job].
+// Run implements [worker.Job]. Whoever has told of one channel has the next one told of.
 func (t *stateTold) Run(ctx context.Context) {
-	s, name, occupied := t.states, t.request.Channel, t.request.Occupied
+	s, took := t.states, false
+	defer func() { // also when a callback panics
+		s.ended(t, took)
+		for s.next() {
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
-	err := s.node.cfg.Backend.ChannelState(ctx, &t.request)
+	took = s.node.cfg.Backend.ChannelState(ctx, &t.request) == nil
+}
+
+// ended notes how a try ended. The channel is looked at again: it may have changed
+// meanwhile, or is tried once more.
+func (s *states) ended(t *stateTold, took bool) {
+	name := t.request.Channel
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.due[name] = time.Time{} // look again: it may have changed meanwhile, or is tried once more
+	s.telling--
+	s.changed = append(s.changed, name)
 	switch {
-	case err != nil:
+	case !took:
 		s.node.stats.StatesFailed.Add(1)
-	case occupied:
+	case t.request.Occupied:
 		s.told[name] = true
 	default:
 		delete(s.told, name)
