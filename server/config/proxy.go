@@ -37,7 +37,7 @@ type Proxy struct {
 type ProxyHTTP struct {
 	TLS           TLS               `key:"tls"`
 	StaticHeaders map[string]string `key:"static_headers" secret:"true" doc:"Headers sent with every question, a passed on one of the same name wins; ${SHOAL_VAR_NAME} in a value is replaced by that variable."`
-	Transforms    []StatusTransform `key:"status_to_code_transforms" doc:"What an HTTP status other than 200 means for the client; one not listed is error 100."`
+	Transforms    []StatusTransform `key:"status_to_code_transforms" doc:"What an HTTP status other than 200 means for the client; one not listed is error 100. A redirect is a status like others and not followed."`
 }
 
 // ProxyGRPC is what a gRPC endpoint needs.

@@ -54,7 +54,9 @@ func newHTTPCaller(e *Endpoint) *httpCaller {
 		}
 		trip = c.own
 	}
-	c.client = &http.Client{Transport: trip}
+	// A followed redirect would take what a client sent and static_headers to whoever it names, or
+	// ask there by a GET without a body; only the endpoint of the configuration lets anybody in.
+	c.client = &http.Client{Transport: trip, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return c
 }
 
@@ -139,6 +141,9 @@ func (c *httpCaller) status(code int, out reply) outcome {
 		}
 	}
 	o.kind, o.err = KindStatus, fmt.Errorf("HTTP status %d where 200 is an answer; answer 200, or map it in status_to_code_transforms", code)
+	if code/100 == 3 {
+		o.err = fmt.Errorf("HTTP status %d: a redirect is not followed; set the endpoint to the address that answers 200, or map it in status_to_code_transforms", code)
+	}
 	return o
 }
 

@@ -243,6 +243,33 @@ func TestEveryEventSeesFailuresAndRefusals(t *testing.T) {
 	}
 }
 
+// A redirect lets nobody in, and tells nobody else what a client sent or what the headers
+// of the configuration are.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	elsewhere := newWeb(t, says(200, `{}`))
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		w := newWeb(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL+"/login", status) })
+		e := Endpoint{URL: w.URL, StaticHeaders: map[string]string{"X-Backend-Key": "s3cret"}}
+		r := newRig(t, everywhere(t, e))
+		for event, reply := range askAll(t, r.Hooks, who()) {
+			if s := r.stat(t, event, "default"); s.Errors[KindStatus] != 1 {
+				t.Errorf("%d: %v: stats %+v", status, event, s)
+			}
+			if err, failed := reply.(error); failed && !strings.Contains(err.Error(), fmt.Sprintf("HTTP status %d: a redirect is not followed", status)) {
+				t.Errorf("%d: %v: %v", status, event, err)
+			}
+		}
+		e.Transforms = []Transform{{Status: status, Error: channel.Error{Code: 404, Message: "moved"}}}
+		reply, err := newRig(t, everywhere(t, e)).RPC(context.Background(), &backend.RPCRequest{Client: who(), Method: "add"})
+		if err != nil || reply.Err == nil || reply.Err.Code != 404 {
+			t.Errorf("%d, transformed: %+v, %v", status, reply, err)
+		}
+	}
+	if asked := elsewhere.all(); len(asked) > 0 {
+		t.Errorf("elsewhere was asked %d times, with key %q", len(asked), asked[0].header.Get("X-Backend-Key"))
+	}
+}
+
 func TestWrongBase64IsGarbage(t *testing.T) {
 	w := newWeb(t, says(200, `{"result":{"b64data":"!","b64info":"!"}}`))
 	r := newRig(t, everywhere(t, Endpoint{URL: w.URL}))
