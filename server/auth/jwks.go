@@ -21,11 +21,14 @@ import (
 const (
 	keySetBytesMax = 1 << 20
 	keySetKeysMax  = 256
-	keySetsMax     = 256 // key sets held at once, of an endpoint with groups
+	keySetsMax     = groupTextsMax // key sets held at once: a group can name no more of them
 
 	keySetFresh = time.Hour       // after which the next token fetches the set anew
 	keySetStale = 24 * time.Hour  // after which keys that cannot be fetched anew are given up
-	keySetPause = 5 * time.Second // between two fetches of one set, failed or not
+	keySetPause = 5 * time.Second // between two fetches of one set that is held, failed or not
+
+	fetchesAtOnce = keySetsMax            // of all sets together, after a time without any
+	fetchEvery    = 50 * time.Millisecond // from then on
 )
 
 // keySets are the key sets of one endpoint (RFC 7517), by URL, so that the key of one
@@ -35,8 +38,9 @@ type keySets struct {
 	endpoint *endpoint
 	fetch    func(context.Context, string) ([]byte, error)
 
-	mu   sync.Mutex
-	sets map[string]*keySet
+	mu    sync.Mutex
+	sets  map[string]*keySet
+	spent time.Time // when fetchesAtOnce could begin again
 }
 
 // keySet is guarded by keySets.mu.
@@ -53,15 +57,21 @@ type keySet struct {
 // find returns the keys of that kid. It may fetch the set, and therefore block.
 //
 // A kid that is not in the set makes it be fetched once more, so that a new key is
-// known as soon as it is used; keySetPause bounds what a flood of invented kids costs.
-// A set that is no longer fresh serves everybody but the one who fetches it, and goes
-// on to serve when it cannot be fetched.
+// known as soon as it is used. What a flood of invented kids costs is bounded by
+// keySetPause for each set that is held, and for all by fetchEvery: with more sets than
+// can be held, one may be forgotten with the time of its fetch. A set that is no longer
+// fresh serves everybody but the one who fetches it, and goes on to serve when it cannot
+// be fetched.
 func (s *keySets) find(url, kid string, now time.Time) ([]publicKey, *Error) {
+	var set *keySet
 	for asked := false; ; asked = true {
 		s.mu.Lock()
-		set := s.set(url, now)
+		if !asked { // what was fetched for this call counts, even if it is not held any more
+			set = s.set(url)
+		}
+		set.used = now
 		keys, age := set.keys[kid], now.Sub(set.fetched)
-		paused := !set.tried.IsZero() && now.Sub(set.tried).Abs() < keySetPause
+		paused := !set.tried.IsZero() && now.Sub(set.tried).Abs() < keySetPause || !s.mayFetch(now)
 		flight := set.flight
 		switch {
 		case keys != nil && age < keySetFresh, keys != nil && age < keySetStale && (asked || paused || flight != nil):
@@ -76,6 +86,8 @@ func (s *keySets) find(url, kid string, now time.Time) ([]publicKey, *Error) {
 			<-flight
 		default:
 			set.tried, set.flight = now, make(chan struct{})
+			s.hold(url, set)
+			s.spent = s.spent.Add(fetchEvery)
 			s.mu.Unlock()
 			s.load(url, set, now)
 		}
@@ -92,32 +104,54 @@ func (set *keySet) missing(kid string, asked bool) *Error {
 	case asked:
 		return refuse(ReasonKey, "the key set has no kid %.64q for signatures", kid)
 	}
-	return refuse(ReasonKeySet, "the key set had no kid %.64q a moment ago and is asked again only every %v", kid, keySetPause)
-}
-
-// set returns the set of a URL, an empty one if need be in place of the one that was
-// not used for longest. s.mu is held.
-func (s *keySets) set(url string, now time.Time) *keySet {
-	set := s.sets[url]
-	if set == nil {
-		if len(s.sets) >= keySetsMax {
-			s.forget()
-		}
-		set = &keySet{}
-		s.sets[url] = set
+	if set.tried.IsZero() {
+		return refuse(ReasonKeySet, "too many key sets are being fetched to fetch another one at the moment")
 	}
-	set.used = now
-	return set
+	return refuse(ReasonKeySet, "the key set had no kid %.64q a moment ago and is asked again after %v at the earliest", kid, keySetPause)
 }
 
+// mayFetch says whether the bucket of all fetches has one left. s.mu is held.
+func (s *keySets) mayFetch(now time.Time) bool {
+	if ahead := s.spent.Sub(now); ahead < 0 || ahead > fetchesAtOnce*fetchEvery { // or the clock was set back
+		s.spent = now
+	}
+	return s.spent.Sub(now) <= (fetchesAtOnce-1)*fetchEvery
+}
+
+// set gives the set of a URL: an empty one, held as soon as it is fetched, where there is
+// none. s.mu is held.
+func (s *keySets) set(url string) *keySet {
+	if set := s.sets[url]; set != nil {
+		return set
+	}
+	return &keySet{}
+}
+
+// hold keeps the set of a URL, if need be in place of another. s.mu is held.
+func (s *keySets) hold(url string, set *keySet) {
+	if s.sets[url] == nil && len(s.sets) >= keySetsMax {
+		s.forget()
+	}
+	s.sets[url] = set
+}
+
+// forget drops the set that was not used for longest, of those without keys if there are any:
+// invented ones do not take the place of good ones.
 func (s *keySets) forget() {
-	oldest := ""
+	worst, of := "", (*keySet)(nil)
 	for url, set := range s.sets {
-		if set.flight == nil && (oldest == "" || set.used.Before(s.sets[oldest].used)) {
-			oldest = url
+		if set.flight == nil && (of == nil || set.worse(of)) {
+			worst, of = url, set
 		}
 	}
-	delete(s.sets, oldest)
+	delete(s.sets, worst)
+}
+
+func (set *keySet) worse(than *keySet) bool {
+	if (set.keys == nil) != (than.keys == nil) {
+		return set.keys == nil
+	}
+	return set.used.Before(than.used)
 }
 
 // load fetches a set whose flight the caller has begun. What was there before is kept

@@ -342,7 +342,7 @@ func TestInventedTenantsDoNotFillTheMemory(t *testing.T) {
 	_, signature, _ := strings.Cut(rest, ".")
 	for n := range 3 * keySetsMax {
 		tok := b64(`{"alg":"EdDSA","kid":"1"}`) + "." + b64(fmt.Sprintf(`{"iss":"t%d"}`, n)) + "." + signature
-		if _, err := v.Connection(tok, clock().Add(time.Duration(n))); reasonOf(err) != ReasonKeySet {
+		if _, err := v.Connection(tok, clock().Add(time.Duration(n)*fetchEvery)); reasonOf(err) != ReasonKeySet {
 			t.Fatal(err)
 		}
 	}
@@ -433,5 +433,55 @@ func TestWarnings(t *testing.T) {
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) || strings.Contains(got, "hush") {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
+	}
+}
+
+// A flood of invented tenants has no more fetches made than the bucket holds, and none of
+// the tenants that are there lose their keys to it.
+func TestInventedTenantsTakeNothingFromOthers(t *testing.T) {
+	p, i, now := pairs(), &issuer{}, clock()
+	url := func(n int) string { return fmt.Sprintf("https://t%d.example.com/keys", n) }
+	const good, invented = 20, 4 * keySetsMax
+	for n := range good {
+		i.put(url(n), setOf(jwkOf(t, "1", p["ed"].private.Public(), nil)))
+	}
+	s := &keySets{sets: map[string]*keySet{}, fetch: i.fetch}
+	mustHave := func(now time.Time) {
+		t.Helper()
+		for n := range good {
+			if _, err := s.find(url(n), "1", now); err != nil {
+				t.Fatalf("tenant %d: %v", n, err)
+			}
+		}
+	}
+	mustHave(now)
+	now = now.Add(keySetPause)
+	i.asked = nil
+	for range 3 {
+		for n := range invented {
+			if _, err := s.find(url(good+n), "1", now); reasonOf(err) != ReasonKeySet {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := i.count(); got != fetchesAtOnce {
+		t.Errorf("%d fetches at once, want %d", got, fetchesAtOnce)
+	}
+	mustHave(now)
+	now = now.Add(10 * fetchEvery)
+	for n := range invented {
+		s.find(url(good+n), "other", now)
+	}
+	if got := i.count() - fetchesAtOnce; got != 10 {
+		t.Errorf("%d fetches in the time for 10", got)
+	}
+	if len(s.sets) > keySetsMax {
+		t.Errorf("%d key sets are held", len(s.sets))
+	}
+	mustHave(now)
+	mustHave(now.Add(2 * keySetFresh)) // there is room for fetches again
+	now = now.Add(-keySetStale)        // the clock is set back
+	if s.find(url(good), "1", now); s.sets[url(good)].tried != now {
+		t.Error("a clock that was set back keeps key sets from being fetched")
 	}
 }
