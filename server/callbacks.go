@@ -69,9 +69,9 @@ type Callbacks struct {
 	// OnRPC answers a client's call, and rpc of the server API (Client.Transport is "api"
 	// then). A method it does not know it refuses with [MethodNotFound].
 	OnRPC func(ctx context.Context, r *RPCRequest) (*RPCReply, error)
-	// OnMessage takes a message that has no answer; only a *Disconnect can refuse it. Nobody
-	// waits for it: it may be called for several messages of a session at a time, and a
-	// message is dropped, and counted, when too many wait for a worker.
+	// OnMessage takes a message that has no answer; only a *Disconnect can refuse it. What
+	// the client sends next waits until it returns. A message is dropped, and counted, when
+	// too many questions wait for a worker.
 	OnMessage func(ctx context.Context, r *MessageRequest) error
 	// OnDisconnect is told of every session that had connected and has ended: why.Code is
 	// 3000 when the client went. Not in order among sessions, but always, also for those
