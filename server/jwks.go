@@ -10,17 +10,18 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"shoal/server/auth"
 )
 
 const (
 	keySetTimeout      = 2 * time.Second // for one try, from connecting to the last byte
 	keySetTries        = 2
-	keySetBytesMax     = 1 << 20
 	keySetRedirectsMax = 3
 )
 
 // NewKeyFetcher makes what auth.Config.Fetch is: it gets a JSON Web Key Set, within two
-// tries of two seconds and at most 1 MiB of it. What it follows from https must be https.
+// tries of two seconds, and of one that is too long no more than shows it. What it follows from https must be https.
 // The function is safe for concurrent use and keeps a few idle connections for at most a
 // minute. Its errors do not quote the URL.
 func NewKeyFetcher() func(ctx context.Context, url string) ([]byte, error) {
@@ -78,12 +79,8 @@ func (f *keyFetcher) get(ctx context.Context, address string) (body []byte, agai
 	if answer.StatusCode != http.StatusOK {
 		return nil, answer.StatusCode >= 500, fmt.Errorf("the key set's server answers with status %d instead of 200", answer.StatusCode)
 	}
-	body, err = io.ReadAll(io.LimitReader(answer.Body, keySetBytesMax+1))
-	switch {
-	case err != nil:
+	if body, err = io.ReadAll(io.LimitReader(answer.Body, auth.KeySetBytesMax+1)); err != nil {
 		return nil, true, fmt.Errorf("the key set breaks off: %w", withoutURL(err))
-	case len(body) > keySetBytesMax:
-		return nil, false, fmt.Errorf("the key set has more than %d bytes", keySetBytesMax)
 	}
 	return body, false, nil
 }

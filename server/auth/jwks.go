@@ -18,10 +18,13 @@ import (
 	"time"
 )
 
+// KeySetBytesMax is the most that a key set may have. Of a longer one Config.Fetch need not
+// get more than one byte more.
+const KeySetBytesMax = 1 << 20
+
 const (
-	keySetBytesMax = 1 << 20
-	keySetKeysMax  = 256
-	keySetsMax     = groupTextsMax // key sets held at once: a group can name no more of them
+	keySetKeysMax = 256
+	keySetsMax    = groupTextsMax // key sets held at once: a group can name no more of them
 
 	keySetFresh = time.Hour       // after which the next token fetches the set anew
 	keySetStale = 24 * time.Hour  // after which keys that cannot be fetched anew are given up
@@ -178,8 +181,8 @@ func (s *keySets) load(url string, set *keySet, now time.Time) {
 // parseKeySet reads a JSON Web Key Set (RFC 7517 §5). A key that is of no use does not
 // spoil the others; a set without any that is of use is refused.
 func parseKeySet(text []byte) (keys map[string][]publicKey, useless map[string]error, err error) {
-	if len(text) > keySetBytesMax {
-		return nil, nil, fmt.Errorf("the key set has more than %d bytes", keySetBytesMax)
+	if len(text) > KeySetBytesMax {
+		return nil, nil, fmt.Errorf("the key set has more than %d bytes", KeySetBytesMax)
 	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
