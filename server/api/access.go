@@ -11,20 +11,22 @@ import (
 	"time"
 )
 
-// keyCheck compares API keys in a time that tells nothing about them: both sides
-// are hashed first, so that not even the length shows.
-type keyCheck [sha256.Size]byte
+// Key compares API keys in a time that tells nothing about them: both sides are hashed
+// first, so that not even the length shows. Use [NewKey].
+type Key [sha256.Size]byte
 
-func newKeyCheck(key string) keyCheck { return sha256.Sum256([]byte(key)) }
+// NewKey returns what is compared with the key.
+func NewKey(key string) Key { return sha256.Sum256([]byte(key)) }
 
-// authorized: a wrong key in a header does not spoil the right one in the URL.
-func (k *keyCheck) authorized(r *http.Request) bool {
-	return k.fits(inHeader(r)) || r.URL.RawQuery != "" && k.fits(r.URL.Query().Get("api_key"))
+// Is says whether the given key is the one.
+func (k *Key) Is(given string) bool {
+	hash := sha256.Sum256([]byte(given))
+	return subtle.ConstantTimeCompare(hash[:], k[:]) == 1
 }
 
-func (k *keyCheck) fits(key string) bool {
-	given := sha256.Sum256([]byte(key))
-	return subtle.ConstantTimeCompare(given[:], k[:]) == 1
+// authorized: a wrong key in a header does not spoil the right one in the URL.
+func (k *Key) authorized(r *http.Request) bool {
+	return k.Is(inHeader(r)) || r.URL.RawQuery != "" && k.Is(r.URL.Query().Get("api_key"))
 }
 
 // inHeader is the key in the first header that has one.

@@ -54,7 +54,7 @@ type Handler struct {
 	cfg     Config
 	calls   *Calls
 	log     *slog.Logger
-	key     keyCheck
+	key     Key
 	methods map[string]method
 	buffers *buffer.Pool
 	serve   http.Handler // serveHTTP, or that inside the access log
@@ -81,7 +81,7 @@ func New(cfg Config, s Service, log *slog.Logger) (*Handler, error) {
 		cfg.Rejected = func() {}
 	}
 	h := &Handler{
-		cfg: cfg, log: log, key: newKeyCheck(cfg.Key), methods: methods(),
+		cfg: cfg, log: log, key: NewKey(cfg.Key), methods: methods(),
 		calls:    &Calls{Service: s, JSON: true, BatchMax: cfg.BatchMax, BroadcastMax: cfg.BroadcastMax, Workers: cfg.Workers, Spread: cfg.Spread},
 		buffers:  buffer.New(buffer.Config{ClassMin: 512, ClassMax: 256 << 10, RetainedBytesMax: 2 << 20}),
 		jsonType: []string{"application/json"}, noSniff: []string{"nosniff"},

@@ -73,7 +73,7 @@ const (
 type Server struct {
 	cfg  Config
 	log  *slog.Logger
-	key  keyCheck
+	key  api.Key
 	grpc *grpc.Server
 }
 
@@ -90,7 +90,7 @@ func New(cfg Config, calls *api.Calls, log *slog.Logger) (*Server, error) {
 		return nil, errors.New("gRPC API: Config.Access is set and Config.Clock is not: durations need a clock")
 	}
 	cfg.defaults()
-	s := &Server{cfg: cfg, log: log, key: newKeyCheck(cfg.Key)}
+	s := &Server{cfg: cfg, log: log, key: api.NewKey(cfg.Key)}
 	s.grpc = grpc.NewServer(s.options()...)
 	apipb.RegisterCentrifugoApiServer(s.grpc, &service{calls: calls, transport: cfg.Transport, count: cfg.Count})
 	return s, nil
