@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"shoal/codec/proto"
 	"shoal/pool/worker"
@@ -50,8 +51,9 @@ type (
 // point to are the callee's.
 //
 // An error that is an *[Error] or a *[Disconnect] refuses what the client wanted; any other
-// one, and no reply without an error, is logged, and the client is told to try again: by
-// error 100, one that connects by disconnect 3004.
+// one, and no reply without an error, is logged, for each callback once in ten seconds at
+// most, and the client is told to try again: by error 100, one that connects by disconnect
+// 3004.
 type Callbacks struct {
 	// OnConnecting says who a client is that connects without a token. A reply without
 	// User is an anonymous client. Middleware around [Program.Handler] that knows the user
@@ -140,7 +142,7 @@ func (c *Callbacks) has(e backend.Event) bool {
 func (p *Program) useCallbacks(n *node.Config) {
 	c := &p.opts.Embed.Callbacks
 	if c.any() {
-		p.backend = &callbacks{Callbacks: c, next: p.backend, log: p.opts.Logger}
+		p.backend = &callbacks{Callbacks: c, next: p.backend, log: p.opts.Logger, clock: p.opts.Clock}
 		n.Backend = p.backend
 	}
 	if c.OnDisconnect != nil {
@@ -163,8 +165,10 @@ func (p *Program) useCallbacks(n *node.Config) {
 // nobody is.
 type callbacks struct {
 	*Callbacks
-	next backend.Backend
-	log  *slog.Logger
+	next     backend.Backend
+	log      *slog.Logger
+	clock    func() time.Time
+	failures backend.Seldom
 }
 
 var _ backend.Backend = (*callbacks)(nil)
@@ -195,8 +199,15 @@ func replied[R any](c *callbacks, e backend.Event, client *Client, r *R, err err
 	if refusal := refusalOf(err); refusal.Refused() {
 		return refuse(refusal), nil
 	}
-	c.log.Warn("callback failed", "event", e.String(), "error", err)
+	c.failed(e, err)
 	return nil, err
+}
+
+// failed sometimes logs a failure.
+func (c *callbacks) failed(e backend.Event, err error) {
+	if due, before := c.failures.Due(e.String(), c.clock()); due {
+		c.log.Warn("callback failed", "event", e.String(), "error", err, "unlogged", before)
+	}
 }
 
 func jsonOrNone(b []byte) bool { return len(b) == 0 || proto.ValidJSON(b) }
@@ -289,7 +300,7 @@ func (c *callbacks) Send(ctx context.Context, r *MessageRequest) (channel.Refusa
 		err = nil // it is the answer
 	}
 	if err != nil {
-		c.log.Warn("callback failed", "event", backend.Send.String(), "error", err)
+		c.failed(backend.Send, err)
 	}
 	return channel.Refusal{Disconnect: refusal.Disconnect}, err
 }
@@ -301,7 +312,7 @@ func (c *callbacks) ChannelState(ctx context.Context, r *ChannelState) error {
 	}
 	err := c.OnChannelState(ctx, r)
 	if err != nil {
-		c.log.Warn("callback failed", "event", backend.ChannelState.String(), "error", err)
+		c.failed(backend.ChannelState, err)
 	}
 	return err
 }

@@ -750,6 +750,34 @@ func TestCallbacksComeBeforeTheProxies(t *testing.T) {
 	}
 }
 
+// A client that makes a callback fail does not write the log as fast as it can send.
+func TestFailuresOfCallbacksAreLoggedSeldom(t *testing.T) {
+	logs, now, no := &logLines{}, time.Unix(1e9, 0), errors.New("bad input")
+	c := &callbacks{log: logs.logger(), clock: func() time.Time { return now }, Callbacks: &Callbacks{
+		OnRPC:          func(context.Context, *RPCRequest) (*RPCReply, error) { return nil, no },
+		OnMessage:      func(context.Context, *MessageRequest) error { return no },
+		OnChannelState: func(context.Context, *ChannelState) error { return no },
+	}}
+	for range 100 {
+		_, err := c.RPC(t.Context(), &RPCRequest{})
+		_, err2 := c.Send(t.Context(), &MessageRequest{})
+		if err3 := c.ChannelState(t.Context(), &ChannelState{}); err == nil || err2 == nil || err3 == nil {
+			t.Fatal(err, err2, err3)
+		}
+	}
+	now = now.Add(backend.SeldomInterval)
+	_, _ = c.RPC(t.Context(), &RPCRequest{})
+	got := strings.Join(logs.since(0), "\n")
+	for _, want := range []string{"event=rpc", "event=send", "event=channel_state", "unlogged=99"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in the log:\n%s", want, got)
+		}
+	}
+	if n := strings.Count(got, "callback failed"); n != 4 {
+		t.Errorf("%d lines, want 4:\n%s", n, got)
+	}
+}
+
 func TestEndsAreToldWhateverTheCallbackDoes(t *testing.T) {
 	const n = 10_000
 	var told atomic.Int64

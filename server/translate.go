@@ -79,7 +79,7 @@ func (p *Program) nodeConfig() (node.Config, error) {
 		Random: p.opts.Random, Logger: p.opts.Logger, Bytes: p.bytes,
 		Commands:        proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
 		WaitingBytesMax: p.cfg.WebSocket.MessageSizeLimit,
-		Workers:         p.workers, Backend: p.backend,
+		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock,
 		Emulated:   p.emulatedHeaders(),
 		HistoryMax: p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
 		ExpiredSubWait: p.cfg.Client.ExpiredSubCloseDelay, ServerTime: p.cfg.Client.ConnectIncludeServerTime,

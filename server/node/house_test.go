@@ -212,7 +212,10 @@ func newHouse(t testing.TB, p plan) *house {
 	if p.backend != nil {
 		cfg.Backend = p.backend
 	}
-	cfg.Logger, cfg.Bytes, cfg.Random, cfg.Workers = slog.New(slog.DiscardHandler), h.bytes, [24]byte{1}, worker.New(p.workers)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Bytes, cfg.Random, cfg.Workers, cfg.Clock = h.bytes, [24]byte{1}, worker.New(p.workers), clock
 	plainFrame := func(dst, scratch, payload []byte) ([]byte, []byte) {
 		return append(append(dst, payload...), '\n'), scratch
 	}

@@ -158,7 +158,7 @@ func (s *Shard) leave(slot uint32, ses *session.Session, sub hub.Sub) {
 func (s *Shard) vacate(name string) {
 	vacated, err := s.node.dir.Leave(bytesOf(name), s.l.Index())
 	if err != nil {
-		s.node.cfg.Logger.Error("unsubscribe failed", "error", err)
+		_ = s.node.failure("unsubscribe failed", err)
 	}
 	if vacated {
 		s.node.broker.Vacated(name)

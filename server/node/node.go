@@ -50,8 +50,9 @@ type Config struct {
 	Logger   *slog.Logger
 	Bytes    *shared.Pool
 	Commands proto.Limits
-	Workers  *worker.Pool    // for questions that may have to wait
-	Backend  backend.Backend // nil: nobody is asked
+	Clock    func() time.Time // required
+	Workers  *worker.Pool     // for questions that may have to wait
+	Backend  backend.Backend  // nil: nobody is asked
 
 	HistoryMax     int           // publications a history command gives at most; 0 = no limit
 	RecoveryMax    int           // publications a subscription recovers at most; 0 = no limit
@@ -103,6 +104,7 @@ type Node struct {
 	inflight atomic.Int64
 	filtered atomic.Int64 // memberships with a tags filter
 	stats    Stats
+	failures backend.Seldom
 	fanouts  spares[fanout]
 	encoders spares[wire.Encoder]
 }
@@ -115,8 +117,8 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	if err := cfg.Session.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Workers == nil {
-		return nil, errors.New("node: Workers is missing; give a worker.Pool")
+	if cfg.Workers == nil || cfg.Clock == nil {
+		return nil, errors.New("node: Workers or Clock is missing; give a worker.Pool and a clock")
 	}
 	if cfg.InflightBytesMax == 0 {
 		cfg.InflightBytesMax = inflightDefault
@@ -203,13 +205,15 @@ func brokerOptions(opts *channel.Options, o *PublishOptions) broker.PublishOptio
 }
 
 // failure is the error that a client or caller of the API is told; what it cannot
-// know is logged.
+// know is logged, not too often.
 func (n *Node) failure(what string, err error) *channel.Error {
 	if e := (*channel.Error)(nil); errors.As(err, &e) {
 		return e
 	}
 	if !errors.Is(err, broker.ErrNotRunning) && !errors.Is(err, context.Canceled) { // while the node stops that is no news
-		n.cfg.Logger.Error(what, "error", err)
+		if due, before := n.failures.Due(what, n.cfg.Clock()); due {
+			n.cfg.Logger.Error(what, "error", err, "unlogged", before)
+		}
 	}
 	return channel.ErrInternal.Err()
 }

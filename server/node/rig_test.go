@@ -79,7 +79,7 @@ func newRig(t *testing.T, loops int) *rig {
 	b := memory.New(memory.Config{Clock: time.Now})
 	cfg := Config{
 		Session: session.Default(100*time.Millisecond, rules), Auth: &auth.Authority{Rules: rules, Insecure: true},
-		Logger: slog.New(slog.DiscardHandler), Bytes: bytes, Random: [24]byte{1}, Workers: worker.New(worker.Config{}),
+		Logger: slog.New(slog.DiscardHandler), Bytes: bytes, Random: [24]byte{1}, Workers: worker.New(worker.Config{}), Clock: time.Now,
 	}
 	for i, enc := range []proto.Encoding{proto.JSON, proto.Protobuf, proto.JSON} {
 		cfg.Forms = append(cfg.Forms, wire.Form{Encoding: enc, Deflated: i == 2, Frame: func(dst, scratch, payload []byte) ([]byte, []byte) {

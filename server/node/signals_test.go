@@ -3,14 +3,18 @@ package node
 import (
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"shoal/codec/msgpack"
 	"shoal/codec/proto"
 	"shoal/pool/worker"
+	"shoal/server/backend"
 	"shoal/server/broker"
 	"shoal/server/channel"
 )
@@ -191,6 +195,38 @@ func TestAHistoryThatCannotBeRead(t *testing.T) {
 		g.do("subscribe", `"channel":"told:a"`)
 		g.sees(`{"id":5,"subscribe":{"recoverable":true,"epoch":"E","positioned":true}}`)
 	}
+}
+
+// However often something fails for clients, the log says it once in a while.
+func TestFailuresThatClientsMeetAreLoggedSeldom(t *testing.T) {
+	var lines lineCounter
+	h := newHouse(t, plan{channels: kinds(), cfg: Config{Logger: slog.New(slog.NewTextHandler(&lines, nil))}})
+	err := errFlaky
+	h.broker.fail.Store(&err)
+	g := h.guest()
+	ask := func(n int, want int64) {
+		t.Helper()
+		for range n {
+			g.do("history", `"channel":"rec:a","limit":1`)
+			if got := g.next(); !strings.Contains(got, `"code":100`) {
+				t.Fatal(got)
+			}
+		}
+		if got := lines.Load(); got != want {
+			t.Errorf("%d lines, want %d", got, want)
+		}
+	}
+	ask(100, 1)
+	h.clock.Add(int64(backend.SeldomInterval / time.Second))
+	ask(100, 2)
+}
+
+// lineCounter counts the lines of a log.
+type lineCounter struct{ atomic.Int64 }
+
+func (c *lineCounter) Write(p []byte) (int, error) {
+	c.Add(int64(strings.Count(string(p), "\n")))
+	return len(p), nil
 }
 
 // talk is a Protobuf or MessagePack session in hex.

@@ -162,7 +162,7 @@ func newStage(t *testing.T, seed uint64, loops int, blocking, lossy bool) *stage
 	ses.PingTicks, ses.PongTicks = 0, 0 // at moments that the seed does not choose
 	cfg := Config{
 		Session: ses, Auth: &auth.Authority{Rules: rules, Insecure: true},
-		Logger: slog.New(slog.DiscardHandler), Bytes: s.bytes, Random: [24]byte{1}, Workers: s.pool, RecoveryMax: 40,
+		Logger: slog.New(slog.DiscardHandler), Bytes: s.bytes, Random: [24]byte{1}, Workers: s.pool, Clock: s.broker.clock, RecoveryMax: 40,
 		Forms: []wire.Form{{Encoding: proto.JSON, Frame: func(dst, scratch, payload []byte) ([]byte, []byte) {
 			return append(append(dst, payload...), '\n'), scratch
 		}}},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -79,10 +78,7 @@ type line struct {
 	cfg      *Config
 	pending  *pending // of channel state
 	counters counters
-
-	mu     sync.Mutex // guards the rest
-	logged time.Time
-	silent int // failures since, that were not logged
+	failures backend.Seldom
 }
 
 // repeats says whether the question may be asked twice.
@@ -186,8 +182,6 @@ func (l *line) tell(term uint64, o outcome) {
 	l.cfg.Logger.Log(context.Background(), level, text, "endpoint", l.name, "event", l.event.String(), "kind", o.kind.String(), "error", o.err)
 }
 
-const logInterval = 10 * time.Second
-
 // fail counts a failure and sometimes logs it.
 func (l *line) fail(k Kind, err error) error {
 	l.counters.errors[k].Add(1)
@@ -195,16 +189,7 @@ func (l *line) fail(k Kind, err error) error {
 	if k == KindCanceled || k == KindBreaker {
 		return f // nobody's fault, and said when it opened
 	}
-	l.mu.Lock()
-	now, before := l.cfg.Now(), l.silent
-	due := l.logged.IsZero() || now.Sub(l.logged) >= logInterval
-	if due {
-		l.logged, l.silent = now, 0
-	} else {
-		l.silent++
-	}
-	l.mu.Unlock()
-	if due {
+	if due, before := l.failures.Due("", l.cfg.Now()); due {
 		l.cfg.Logger.Warn("backend was asked in vain", "endpoint", l.name, "event", l.event.String(), "kind", k.String(), "error", err, "unlogged", before)
 	}
 	return f
