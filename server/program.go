@@ -83,6 +83,7 @@ type Program struct {
 	grpcListener net.Listener
 
 	partings *partings // nil: nobody wants to know
+	panics   backend.Seldom
 }
 
 // row is what one loop serves.
@@ -129,9 +130,14 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 	return p, nil
 }
 
-// workerPanicked logs what a question to the backend, or a token, did to a worker.
+// workerPanicked logs what a question to the backend, or a token, did to a worker. What
+// clients can bring about again and again is logged seldom.
 func (p *Program) workerPanicked(value any, stack []byte) {
-	p.opts.Logger.Error("panic recovered", "where", "worker", "panic", fmt.Sprint(value), "stack", string(stack))
+	due, before := p.panics.Due("worker", p.opts.Clock())
+	if !due {
+		return
+	}
+	p.opts.Logger.Error("panic recovered", "where", "worker", "panic", fmt.Sprint(value), "unlogged", before, "stack", string(stack))
 }
 
 // HTTP conns that left the loops: how many may wait for the HTTP server, and how

@@ -1,5 +1,5 @@
-// Package queue holds the two queues of the house: the mailbox by which the
-// world enters a loop, and first-in-first-out lists of numbers inside one.
+// Package queue holds the queues of the house: the mailbox by which the world
+// enters a loop, first-in-first-out lists of numbers inside one, and a plain FIFO.
 //
 // # Mailbox
 //

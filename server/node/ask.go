@@ -153,7 +153,7 @@ func (s *Shard) validate() error {
 		}
 	}
 	for id, j := range s.jobs {
-		if j.cursor.Channel() != id || len(j.run)+j.next.len() == 0 {
+		if j.cursor.Channel() != id || len(j.run)+j.next.Len() == 0 {
 			return fmt.Errorf("job of channel %d walks channel %d with %d publications", id, j.cursor.Channel(), len(j.run))
 		}
 	}

@@ -184,33 +184,3 @@ func TestPanicOverOneMemberLeavesTheOthersTheirs(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
-
-func TestFifo(t *testing.T) {
-	var q fifo[int]
-	in, out := 0, 0
-	for round := range 1000 {
-		for range round % 7 {
-			q.push(in)
-			in++
-		}
-		for range min(round%5+1, q.len()) {
-			if got := q.pop(); got != out {
-				t.Fatalf("took %d, want %d", got, out)
-			}
-			out++
-		}
-		if q.len() != in-out {
-			t.Fatalf("length %d, want %d", q.len(), in-out)
-		}
-	}
-	q = fifo[int]{}
-	for i := range 10_000 { // a queue that is never empty and never long
-		q.push(i)
-		if i >= 3 {
-			q.pop()
-		}
-	}
-	if cap(q.items) > 64 {
-		t.Errorf("a queue of 3 holds room for %d", cap(q.items))
-	}
-}

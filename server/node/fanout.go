@@ -3,6 +3,7 @@ package node
 import (
 	"shoal/codec/proto"
 	"shoal/loop"
+	"shoal/pool/queue"
 	"shoal/pool/shared"
 	"shoal/server/channel"
 	"shoal/server/filter"
@@ -50,9 +51,9 @@ func (f *fanout) done() {
 // job is one channel with publications on their way to its members on this loop.
 type job struct {
 	cursor hub.Cursor
-	run    []held        // what the present round delivers
-	plain  bool          // of it: all members get all of it, but for what their flags say
-	next   fifo[*fanout] // arrived since; the next round
+	run    []held              // what the present round delivers
+	plain  bool                // of it: all members get all of it, but for what their flags say
+	next   queue.FIFO[*fanout] // arrived since; the next round
 }
 
 // held is a push whose bytes the loop holds: Send takes references.
@@ -81,7 +82,7 @@ const (
 func (s *Shard) enqueue(f *fanout) {
 	if id, ok := s.hub.ID(f.name); ok {
 		if j, busy := s.jobs[id]; busy {
-			j.next.push(f)
+			j.next.Push(f)
 			return
 		}
 	}
@@ -93,9 +94,9 @@ func (s *Shard) enqueue(f *fanout) {
 	}
 	j := s.newJob()
 	j.cursor = c
-	j.next.push(f)
+	j.next.Push(f)
 	s.jobs[c.Channel()] = j
-	s.turns.push(j) // its first round begins with its first turn: what arrives until then goes out together
+	s.turns.Push(j) // its first round begins with its first turn: what arrives until then goes out together
 	if !s.working {
 		s.working = true
 		s.l.Work(s)
@@ -106,8 +107,8 @@ func (s *Shard) enqueue(f *fanout) {
 func (s *Shard) Slice(*loop.Loop) (more bool) {
 	s.working = false // should this slice panic, the next publication brings the work back
 	sent := 0
-	for budget := sliceMembers; budget > 0 && s.turns.len() > 0; {
-		j := s.turns.pop()
+	for budget := sliceMembers; budget > 0 && s.turns.Len() > 0; {
+		j := s.turns.Pop()
 		if len(j.run) == 0 {
 			s.advance(j)
 		}
@@ -117,13 +118,13 @@ func (s *Shard) Slice(*loop.Loop) (more bool) {
 		}
 		budget -= len(s.members)
 		if len(s.members) > 0 || s.advance(j) {
-			s.turns.push(j)
+			s.turns.Push(j)
 		} else {
 			s.finish(j)
 		}
 	}
 	s.node.stats.Delivered.Add(uint64(sent))
-	s.working = s.turns.len() > 0
+	s.working = s.turns.Len() > 0
 	return s.working
 }
 
@@ -275,12 +276,12 @@ func (s *Shard) drop(slot uint32, d channel.Drop, code channel.DisconnectCode) {
 // advance begins the job's next round; false when nothing has arrived for it.
 func (s *Shard) advance(j *job) bool {
 	s.releaseRun(j)
-	if j.next.len() == 0 {
+	if j.next.Len() == 0 {
 		return false
 	}
 	j.plain = true
-	for range min(j.next.len(), runMax) {
-		f := j.next.pop()
+	for range min(j.next.Len(), runMax) {
+		f := j.next.Pop()
 		h := held{f: f, verdict: s.tracks.Advance(j.cursor.Channel(), f.place)}
 		if f.excludes {
 			h.slot, h.spared = s.l.Lookup(f.exclude)

@@ -105,7 +105,7 @@ func TestPublicationsOfABusyChannelAreMerged(t *testing.T) {
 		s.l.Post(visit{func() {
 			id, _ := s.hub.ID([]byte("busy"))
 			j := s.jobs[id]
-			if j == nil || len(j.run) != 0 || j.next.len() != publications {
+			if j == nil || len(j.run) != 0 || j.next.Len() != publications {
 				t.Errorf("before its first turn the job is %+v", j)
 				return
 			}
@@ -113,7 +113,7 @@ func TestPublicationsOfABusyChannelAreMerged(t *testing.T) {
 			if len(j.run) != runMax {
 				t.Errorf("the first round has %d publications, want %d", len(j.run), runMax)
 			}
-			for j.next.len() == publications-runMax {
+			for j.next.Len() == publications-runMax {
 				s.Slice(s.l)
 			}
 			if len(j.run) != publications-runMax {

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"sync"
 
+	"shoal/pool/queue"
 	"shoal/server/channel"
 	"shoal/server/hub"
 	"shoal/server/presence"
@@ -176,7 +177,7 @@ type telling struct {
 // the other: a leave must not overtake its join. Safe for concurrent use.
 type teller struct {
 	mu      sync.Mutex
-	waiting fifo[telling]
+	waiting queue.FIFO[telling]
 	working bool // a worker has it
 }
 
@@ -186,7 +187,7 @@ const tellerMax = 4096
 func (t *teller) add(job telling) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.waiting.len() >= tellerMax {
+	if t.waiting.Len() >= tellerMax {
 		return channel.ErrTooManyRequests.Err()
 	}
 	if !t.working {
@@ -195,7 +196,7 @@ func (t *teller) add(job telling) error {
 		}
 		t.working = true
 	}
-	t.waiting.push(job)
+	t.waiting.Push(job)
 	return nil
 }
 
@@ -203,11 +204,11 @@ func (t *teller) add(job telling) error {
 func (t *teller) Run(ctx context.Context) {
 	for {
 		t.mu.Lock()
-		if t.working = t.waiting.len() > 0; !t.working {
+		if t.working = t.waiting.Len() > 0; !t.working {
 			t.mu.Unlock()
 			return
 		}
-		job := t.waiting.pop()
+		job := t.waiting.Pop()
 		t.mu.Unlock()
 		job.tell(ctx)
 	}

@@ -9,6 +9,7 @@ import (
 	"shoal/loop"
 	"shoal/loop/wheel"
 	"shoal/pool/intern"
+	"shoal/pool/queue"
 	"shoal/pool/slab"
 	"shoal/server/channel"
 	"shoal/server/hub"
@@ -45,8 +46,8 @@ type Shard struct {
 	waits    map[hub.Sub]*wait   // memberships that publications are kept for
 
 	// Fan-outs in progress.
-	jobs    map[uint32]*job // by the hub's channel number
-	turns   fifo[*job]      // the order in which jobs get their slices
+	jobs    map[uint32]*job  // by the hub's channel number
+	turns   queue.FIFO[*job] // the order in which jobs get their slices
 	spare   []*job
 	members []hub.Member
 	working bool
@@ -329,7 +330,7 @@ func (s *Shard) Trim() {
 func (s *Shard) trimScratch() {
 	s.spare = nil
 	if len(s.jobs) == 0 {
-		s.jobs, s.turns = map[uint32]*job{}, fifo[*job]{}
+		s.jobs, s.turns = map[uint32]*job{}, queue.FIFO[*job]{}
 	}
 	if len(s.rests) == 0 {
 		s.rests = map[uint32][]byte{}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"shoal/pool/queue"
 	"shoal/pool/worker"
 	"shoal/server/backend"
 )
@@ -20,10 +21,10 @@ type states struct {
 	mu      sync.Mutex // held for one channel at a time: loops wait for it
 	now     time.Time  // of the last TellStates
 	noted   map[string]struct{}
-	changed []string         // of those noted: what the next TellStates dates
-	waiting fifo[stateBatch] // of those noted: what it has dated
-	telling int              // of those noted: what the backend is being told of
-	told    map[string]bool  // channels the backend takes for occupied
+	changed []string               // of those noted: what the next TellStates dates
+	waiting queue.FIFO[stateBatch] // of those noted: what it has dated
+	telling int                    // of those noted: what the backend is being told of
+	told    map[string]bool        // channels the backend takes for occupied
 }
 
 // stateBatch are channels that changed within the same second.
@@ -69,7 +70,7 @@ func (n *Node) TellStates(now time.Time) {
 	s.mu.Lock()
 	s.now = now
 	if len(s.changed) > 0 {
-		s.waiting.push(stateBatch{s.changed, now.Add(stateDelay)})
+		s.waiting.Push(stateBatch{s.changed, now.Add(stateDelay)})
 		s.changed = nil
 	}
 	s.mu.Unlock()
@@ -82,10 +83,10 @@ func (n *Node) TellStates(now time.Time) {
 func (s *states) next() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.telling == tellingMax || s.waiting.len() == 0 {
+	if s.telling == tellingMax || s.waiting.Len() == 0 {
 		return false
 	}
-	b := s.waiting.first()
+	b := s.waiting.First()
 	if s.now.Before(b.due) {
 		return false
 	}
@@ -100,7 +101,7 @@ func (s *states) next() bool {
 		s.telling++
 	}
 	if b.names = b.names[1:]; len(b.names) == 0 {
-		s.waiting.pop()
+		s.waiting.Pop()
 	}
 	return true
 }

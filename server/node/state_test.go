@@ -30,7 +30,7 @@ func (h *house) quiet(look func(s *states)) {
 	for end := time.Now().Add(patience); ; runtime.Gosched() {
 		s := &h.node.states
 		s.mu.Lock()
-		if quiet := s.telling == 0 && (s.waiting.len() == 0 || s.now.Before(s.waiting.first().due)); quiet {
+		if quiet := s.telling == 0 && (s.waiting.Len() == 0 || s.now.Before(s.waiting.First().due)); quiet {
 			look(s)
 			s.mu.Unlock()
 			return
