@@ -111,6 +111,11 @@ func (l *Loop) Unhold(r shared.Ref) { l.table.Release(r) }
 // Backlog is the number of bytes queued and not yet given to the kernel; corked bytes are not counted.
 func (l *Loop) Backlog(slot uint32) int { return int(l.conns.At(slot).backlogBytes) }
 
+// Unwritten is the number of conns that wait to be written, at most slice of them per pass. A Work that sends goes on
+// until it is at slice. With more, what is sent to the same conn in the meantime goes out by the same write, and what
+// is sent to others waits longer.
+func (l *Loop) Unwritten() (n, slice int) { return len(l.dirty) - l.dirtyAt, l.cfg.FlushSlice }
+
 // Arm sets the conn's timer to fire after that many ticks, at least 1, and replaces what was set.
 func (l *Loop) Arm(slot uint32, after Tick) {
 	if l.conns.At(slot).state == stateOpen {

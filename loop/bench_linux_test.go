@@ -222,7 +222,8 @@ func (f *fanout) Slice(l *Loop) bool {
 		f.done <- struct{}{}
 		return false
 	}
-	n := min(len(f.slots), l.cfg.FlushSlice)
+	wait, slice := l.Unwritten()
+	n := min(len(f.slots), max(slice-wait, 0))
 	for _, s := range f.slots[:n] {
 		l.Send(s, f.ref)
 	}

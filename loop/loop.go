@@ -43,8 +43,9 @@ type Message interface {
 	Deliver(l *Loop)
 }
 
-// Work is a long task cut into slices, each of about Config.FlushSlice sends. Slice runs once per pass while it
-// returns true. A work that panics is dropped, and so are those that are left when the loop ends.
+// Work is a long task cut into slices. Slice runs once per pass while it returns true, before conns are written; when
+// Unwritten says that enough of them wait, it shall only return. A work that panics is dropped, and so are those that
+// are left when the loop ends.
 type Work interface {
 	Slice(l *Loop) (more bool)
 }
@@ -222,7 +223,7 @@ func (r *reactor) Again() {
 	if l.more {
 		l.deliver()
 	}
-	if len(l.works) > 0 && len(l.dirty)-l.dirtyAt < l.cfg.FlushSlice {
+	if len(l.works) > 0 {
 		l.slice()
 	}
 	l.flushDirty()

@@ -53,6 +53,7 @@ type job struct {
 	cursor hub.Cursor
 	run    []held              // what the present round delivers
 	plain  bool                // of it: all members get all of it, but for what their flags say
+	joined joined              // of it, when it is plain
 	next   queue.FIFO[*fanout] // arrived since; the next round
 }
 
@@ -66,6 +67,13 @@ type held struct {
 	memo    memo
 }
 
+// joined is a round's publications as one run of bytes, for each wire form that was
+// asked for: a receiver then costs one entry in its backlog and one piece of a write.
+type joined struct {
+	refs  [hub.FormsMax]shared.Ref // 0: there is none
+	asked uint16                   // a bit per form
+}
+
 // memo is the last answer of a filter: members that ask for the same come in rows.
 type memo struct {
 	filter uint32
@@ -73,9 +81,11 @@ type memo struct {
 }
 
 const (
-	sliceMembers = 128 // members per slice: writes between two looks at everything else
-	turnMembers  = 32  // of which a job gets in one go: a small one need not wait for the next slice
-	runMax       = 32  // publications per round
+	sliceMembers   = 2048     // members per slice: what queueing takes between two looks at everything else
+	turnMembers    = 32       // of which a job gets in one go: a small one need not wait for the next slice
+	wideMax        = 16       // times as many conns wait to be written when many channels are busy
+	runMax         = 32       // publications per round
+	joinedBytesMax = 64 << 10 // of a round that is joined
 )
 
 // enqueue adds a push to its channel's job.
@@ -103,11 +113,16 @@ func (s *Shard) enqueue(f *fanout) {
 	}
 }
 
-// Slice implements [loop.Work]: the jobs take turns until a slice is full.
-func (s *Shard) Slice(*loop.Loop) (more bool) {
+// Slice implements [loop.Work]: the jobs take turns until the slice is full, or enough
+// conns wait to be written. The more channels are busy, the more conns may wait: who is
+// in many of them then gets what all have by one write.
+func (s *Shard) Slice(l *loop.Loop) (more bool) {
 	s.working = false // should this slice panic, the next publication brings the work back
-	sent := 0
-	for budget := sliceMembers; budget > 0 && s.turns.Len() > 0; {
+	sent, wide := 0, min(s.turns.Len(), wideMax)
+	for budget := sliceMembers; budget > 0 && s.turns.Len() > 0; budget-- { // a turn without members counts too
+		if n, slice := l.Unwritten(); n >= wide*slice {
+			break
+		}
 		j := s.turns.Pop()
 		if len(j.run) == 0 {
 			s.advance(j)
@@ -134,6 +149,11 @@ func (s *Shard) Slice(*loop.Loop) (more bool) {
 func (s *Shard) send(m hub.Member, j *job) (sent int) {
 	defer s.l.Caught(m.Slot)
 	special := !j.plain || m.Flags&flagsSpecial != 0
+	if len(j.run) > 1 && !special {
+		if ref := s.together(j, m.Form); ref != 0 && s.l.Send(m.Slot, ref) == loop.Sent {
+			return len(j.run)
+		}
+	}
 	for i := range j.run {
 		h := &j.run[i]
 		ref := h.refs[wire.Plain][m.Form]
@@ -165,6 +185,31 @@ func (s *Shard) send(m hub.Member, j *job) (sent int) {
 		}
 	}
 	return sent
+}
+
+// together is the run as one in a wire form, made for the first member that asks; 0 when a
+// publication has no such form or all are too long to be copied.
+func (s *Shard) together(j *job, form hub.Form) shared.Ref {
+	if bit := uint16(1) << form; j.joined.asked&bit == 0 {
+		j.joined.asked |= bit
+		size := 0
+		for i := range j.run {
+			b := j.run[i].f.forms[wire.Plain][form]
+			if b == nil {
+				return 0
+			}
+			size += b.Len()
+		}
+		if size > joinedBytesMax {
+			return 0
+		}
+		all := s.node.cfg.Bytes.New(size)
+		for i := range j.run {
+			all.Buf = append(all.Buf, j.run[i].f.forms[wire.Plain][form].Bytes()...)
+		}
+		j.joined.refs[form] = s.l.Hold(all)
+	}
+	return j.joined.refs[form]
 }
 
 // pick decides what a member gets of a push whose receivers are not simply all: 0 for
@@ -316,6 +361,12 @@ func (s *Shard) releaseRun(j *job) {
 		j.run[i] = held{}
 	}
 	j.run = j.run[:0]
+	for _, ref := range j.joined.refs {
+		if ref != 0 {
+			s.l.Unhold(ref)
+		}
+	}
+	j.joined = joined{}
 }
 
 // finish ends a job that has delivered everything.

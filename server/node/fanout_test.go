@@ -47,10 +47,13 @@ func TestPublicationsReachMembersOnAllLoopsInOrder(t *testing.T) {
 	}
 }
 
+// perSlice is the loops' default of conns written per pass.
+const perSlice = 128
+
 // A slice of a large channel does not keep a small one waiting.
 func TestChannelsTakeTurns(t *testing.T) {
 	r := newRig(t, 1)
-	const members = 3*sliceMembers + 10
+	const members = 3*perSlice + 10
 	var large []*client
 	for range members {
 		large = append(large, r.client("large"))
@@ -93,7 +96,7 @@ func TestChannelsTakeTurns(t *testing.T) {
 // What arrives before a round begins goes out together in it.
 func TestPublicationsOfABusyChannelAreMerged(t *testing.T) {
 	r := newRig(t, 1)
-	const members, publications = sliceMembers + 50, runMax + 10
+	const members, publications = 4 * perSlice, runMax + 10
 	var all []*client
 	for range members {
 		all = append(all, r.client("busy"))
@@ -113,12 +116,15 @@ func TestPublicationsOfABusyChannelAreMerged(t *testing.T) {
 			if len(j.run) != runMax {
 				t.Errorf("the first round has %d publications, want %d", len(j.run), runMax)
 			}
-			for j.next.Len() == publications-runMax {
-				s.Slice(s.l)
+			var look visit
+			look.f = func() {
+				if j.next.Len() == publications-runMax {
+					s.l.Post(look)
+				} else if len(j.run) != publications-runMax {
+					t.Errorf("the second round has %d publications, want %d", len(j.run), publications-runMax)
+				}
 			}
-			if len(j.run) != publications-runMax {
-				t.Errorf("the second round has %d publications, want %d", len(j.run), publications-runMax)
-			}
+			s.l.Post(look)
 		}})
 	})
 	for _, c := range all {

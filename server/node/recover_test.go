@@ -443,7 +443,7 @@ func TestASubscriptionThatIsMadeInTheMiddleOfARound(t *testing.T) {
 					HistorySize: 10, HistoryTTL: time.Hour, AllowPositioning: true})
 			})})
 			var others []*guest
-			for range 4 * sliceMembers {
+			for range 4 * perSlice {
 				others = append(others, h.guest(name))
 			}
 			late := h.guest()
