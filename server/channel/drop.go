@@ -14,6 +14,7 @@ const (
 	DropUnsubscribed      // the receiver left between the publish and the fan-out
 	DropMailboxFull       // the receiver's loop did not take the message
 	DropShutdown          // the node is shutting down
+	DropPanic             // a bug of ours ended the fan-out
 	dropCount
 )
 
@@ -23,7 +24,7 @@ const DropCount = int(dropCount)
 
 // dropNames is never written.
 var dropNames = [dropCount]string{
-	"none", "slow", "node-backlog", "not-json", "closing", "unsubscribed", "mailbox-full", "shutdown",
+	"none", "slow", "node-backlog", "not-json", "closing", "unsubscribed", "mailbox-full", "shutdown", "panic",
 }
 
 // String returns the metric label.

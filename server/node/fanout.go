@@ -117,13 +117,22 @@ func (s *Shard) enqueue(f *fanout) {
 // conns wait to be written. The more channels are busy, the more conns may wait: who is
 // in many of them then gets what all have by one write.
 func (s *Shard) Slice(l *loop.Loop) (more bool) {
-	s.working = false // should this slice panic, the next publication brings the work back
+	var j *job
+	defer func() {
+		if j == nil {
+			return
+		}
+		if s.working = s.turns.Len() > 0; s.working { // the loop drops what panicked
+			s.l.Work(s)
+		}
+		s.abandon(j)
+	}()
 	sent, wide := 0, min(s.turns.Len(), wideMax)
 	for budget := sliceMembers; budget > 0 && s.turns.Len() > 0; budget-- { // a turn without members counts too
 		if n, slice := l.Unwritten(); n >= wide*slice {
 			break
 		}
-		j := s.turns.Pop()
+		j = s.turns.Pop()
 		if len(j.run) == 0 {
 			s.advance(j)
 		}
@@ -137,6 +146,7 @@ func (s *Shard) Slice(l *loop.Loop) (more bool) {
 		} else {
 			s.finish(j)
 		}
+		j = nil
 	}
 	s.node.stats.Delivered.Add(uint64(sent))
 	s.working = s.turns.Len() > 0
@@ -367,6 +377,19 @@ func (s *Shard) releaseRun(j *job) {
 		}
 	}
 	j.joined = joined{}
+}
+
+// abandon ends a job over which a slice panicked. What it had is lost: the positioned
+// members find out.
+func (s *Shard) abandon(j *job) {
+	delete(s.jobs, j.cursor.Channel())
+	s.hub.End(&j.cursor)
+	n := len(j.run)
+	s.releaseRun(j)
+	for ; j.next.Len() > 0; n++ {
+		j.next.Pop().done()
+	}
+	s.node.stats.Dropped[channel.DropPanic].Add(uint64(n))
 }
 
 // finish ends a job that has delivered everything.
