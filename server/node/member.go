@@ -109,7 +109,7 @@ func (s *Shard) join(slot uint32, ses *session.Session, name string, flags uint1
 			return 0, s.node.failure("subscribe failed", err)
 		}
 		if occupied {
-			s.node.states.note(name)
+			s.node.occupancy.Changed(name)
 		}
 	}
 	ses.Subs = uint32(list)
@@ -162,7 +162,7 @@ func (s *Shard) vacate(name string) {
 	}
 	if vacated {
 		s.node.broker.Vacated(name)
-		s.node.states.note(name)
+		s.node.occupancy.Changed(name)
 	}
 }
 

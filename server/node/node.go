@@ -22,6 +22,7 @@ import (
 	"shoal/server/hub"
 	"shoal/server/node/clientid"
 	"shoal/server/node/cursor"
+	"shoal/server/node/occupancy"
 	"shoal/server/node/route"
 	"shoal/server/node/seal"
 	"shoal/server/node/wire"
@@ -90,23 +91,23 @@ const encodersMax = 4
 // Node joins loops, broker and API. Use [New], then [Node.Attach] for each loop.
 // Publish, Deliver and the API's calls may be used from any goroutine.
 type Node struct {
-	cfg      Config
-	broker   broker.Broker
-	dir      *route.Directory
-	ids      *clientid.IDs
-	seed     maphash.Seed // of epochs
-	births   atomic.Uint64
-	presence presences
-	states   states
-	tokens   seal.Book // for clients that come back
-	cursors  *cursor.Set
-	shards   []*Shard
-	inflight atomic.Int64
-	filtered atomic.Int64 // memberships with a tags filter
-	stats    Stats
-	failures backend.Seldom
-	fanouts  spares[fanout]
-	encoders spares[wire.Encoder]
+	cfg       Config
+	broker    broker.Broker
+	dir       *route.Directory
+	ids       *clientid.IDs
+	seed      maphash.Seed // of epochs
+	births    atomic.Uint64
+	presence  presences
+	occupancy *occupancy.Teller
+	tokens    seal.Book // for clients that come back
+	cursors   *cursor.Set
+	shards    []*Shard
+	inflight  atomic.Int64
+	filtered  atomic.Int64 // memberships with a tags filter
+	stats     Stats
+	failures  backend.Seldom
+	fanouts   spares[fanout]
+	encoders  spares[wire.Encoder]
 }
 
 // New returns a node without loops.
@@ -133,7 +134,11 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	n := &Node{cfg: cfg, broker: b, dir: route.New(b, cfg.Session.Rules), ids: ids, seed: maphash.MakeSeed(),
 		fanouts: newSpares[fanout](sparesMax), encoders: newSpares[wire.Encoder](encodersMax)}
 	n.presence.init()
-	n.states.init(n)
+	n.occupancy = occupancy.New(occupancy.Config{
+		Backend: cfg.Backend, Rules: cfg.Session.Rules, Workers: cfg.Workers,
+		Occupied: func(name string) bool { return n.dir.Lookup(bytesOf(name)).Loops != 0 },
+		Failed:   func() { n.stats.StatesFailed.Add(1) },
+	})
 	n.initCursors()
 	if r := &cfg.Resume; r.Window > 0 {
 		if err := n.tokens.Open(r.Keys, r.Window, r.Clock); err != nil {
@@ -162,6 +167,10 @@ func (n *Node) Trim() {
 	n.tokens.Trim()
 	n.cursors.Each(func(t *cursor.Table) { t.Trim() })
 }
+
+// TellStates has the backend told of channels that were occupied or vacated, see
+// [occupancy.Teller.Tell]. To be called about once a second, on any goroutine.
+func (n *Node) TellStates(now time.Time) { n.occupancy.Tell(now) }
 
 // PublishOptions rule one publication beyond what the channel's options say.
 type PublishOptions struct {

@@ -13,29 +13,26 @@ import (
 	"shoal/pool/worker"
 	"shoal/server/backend"
 	"shoal/server/channel"
+	"shoal/server/node/occupancy"
 )
 
 // stateHouse is a house whose backend is told of channels by tell.
 func stateHouse(t *testing.T, tell func(*backend.ChannelStateRequest) error) *house {
 	t.Helper()
 	return newHouse(t, plan{channels: channel.Config{WithoutNamespace: channel.Options{AllowSubscribeForClient: true, AllowSubscribeForAnonymous: true}},
-		workers: worker.Config{Workers: 2 * tellingMax, QueueMax: tellingMax},
+		workers: worker.Config{Workers: 2 * occupancy.TellingMax, QueueMax: occupancy.TellingMax},
 		backend: &oracle{state: tell, rpc: func(*backend.RPCRequest) (*backend.RPCReply, error) { return &backend.RPCReply{Data: []byte(`1`)}, nil }}})
 }
 
-// quiet waits until the backend is told of nothing any more, and calls look with what is
-// noted then.
-func (h *house) quiet(look func(s *states)) {
+// quiet waits until the backend is told of nothing any more; it returns how many channels
+// are noted then, and how many the backend takes for occupied.
+func (h *house) quiet() (noted, told int) {
 	h.t.Helper()
 	for end := time.Now().Add(patience); ; runtime.Gosched() {
-		s := &h.node.states
-		s.mu.Lock()
-		if quiet := s.telling == 0 && (s.waiting.Len() == 0 || s.now.Before(s.waiting.First().due)); quiet {
-			look(s)
-			s.mu.Unlock()
-			return
+		noted, told, busy := h.node.occupancy.Pending()
+		if !busy {
+			return noted, told
 		}
-		s.mu.Unlock()
 		if time.Now().After(end) {
 			h.t.Fatal("the backend is still being told")
 		}
@@ -49,7 +46,7 @@ func TestTellingOfChannelsLeavesWorkersForQuestions(t *testing.T) {
 	var over atomic.Bool
 	gate := make(chan struct{})
 	h := stateHouse(t, func(*backend.ChannelStateRequest) error {
-		if telling.Add(1) > tellingMax {
+		if telling.Add(1) > occupancy.TellingMax {
 			over.Store(true)
 		}
 		<-gate
@@ -64,7 +61,7 @@ func TestTellingOfChannelsLeavesWorkersForQuestions(t *testing.T) {
 	}
 	now := time.Now()
 	h.node.TellStates(now)
-	h.node.TellStates(now.Add(stateDelay))
+	h.node.TellStates(now.Add(occupancy.Delay))
 	for range 10 {
 		victim.do("rpc", `"method":"pay"`)
 		if got := victim.next(); !strings.Contains(got, `"rpc":{"data":1}`) {
@@ -72,18 +69,14 @@ func TestTellingOfChannelsLeavesWorkersForQuestions(t *testing.T) {
 		}
 	}
 	close(gate)
-	h.quiet(func(s *states) { // each tells of the next one: no second look is needed
-		if told := len(s.told); told != n || over.Load() {
-			t.Errorf("of %d channels %d were told; more than %d at a time: %v", n, told, tellingMax, over.Load())
-		}
-	})
-	h.node.TellStates(now.Add(stateDelay))
-	h.node.TellStates(now.Add(2 * stateDelay))
-	h.quiet(func(s *states) {
-		if left := len(s.noted); left != 0 {
-			t.Errorf("%d channels are noted although nothing has changed since", left)
-		}
-	})
+	if _, told := h.quiet(); told != n || over.Load() { // each tells of the next one: no second look is needed
+		t.Errorf("of %d channels %d were told; more than %d at a time: %v", n, told, occupancy.TellingMax, over.Load())
+	}
+	h.node.TellStates(now.Add(occupancy.Delay))
+	h.node.TellStates(now.Add(2 * occupancy.Delay))
+	if left, _ := h.quiet(); left != 0 {
+		t.Errorf("%d channels are noted although nothing has changed since", left)
+	}
 }
 
 // The backend is told what lasted, in order for each channel, and again until it takes it.
@@ -113,7 +106,7 @@ func TestTheBackendIsToldUntilItTakesIt(t *testing.T) {
 		for range seconds {
 			now = now.Add(time.Second)
 			h.node.TellStates(now)
-			h.quiet(func(*states) {})
+			h.quiet()
 		}
 		mu.Lock()
 		defer mu.Unlock()
