@@ -105,6 +105,14 @@ func (l *Loop) HoldsChunk(chunk int) bool { return l.conns.Held(chunk) }
 // times, until Unhold.
 func (l *Loop) Hold(b *shared.Bytes) shared.Ref { return l.table.Hold(b) }
 
+// HoldAs is Hold with a label, by which Thin knows the bytes.
+func (l *Loop) HoldAs(b *shared.Bytes, label shared.Label) shared.Ref {
+	return l.table.HoldAs(b, label)
+}
+
+// Size is the number of bytes of r.
+func (l *Loop) Size(r shared.Ref) int { return l.table.Size(r) }
+
 // Unhold ends what Hold began. Conns to which the Ref was sent keep the bytes until they are written.
 func (l *Loop) Unhold(r shared.Ref) { l.table.Release(r) }
 
@@ -115,6 +123,34 @@ func (l *Loop) Backlog(slot uint32) int { return int(l.conns.At(slot).backlogByt
 // until it is at slice. With more, what is sent to the same conn in the meantime goes out by the same write, and what
 // is sent to others waits longer.
 func (l *Loop) Unwritten() (n, slice int) { return len(l.dirty) - l.dirtyAt, l.cfg.FlushSlice }
+
+// Blocked says whether the conn waits until its peer has read: the kernel takes no more for it.
+func (l *Loop) Blocked(slot uint32) bool { return l.conns.At(slot).has(flagBlocked) }
+
+// Thin removes from the conn's backlog what was sent with the label, the oldest first, as long as more than keep bytes
+// of any kind are queued; a label without a key stands for all keys of its group. What is partly written stays. It
+// returns how many entries it removed.
+func (l *Loop) Thin(slot uint32, label shared.Label, keep int) int {
+	c := l.conns.At(slot)
+	begun := c.head > 0 || c.has(flagBegun)
+	return l.nodes.Cull(&c.backlog, func(r *shared.Ref) bool {
+		if begun { // the first
+			begun = false
+			return false
+		}
+		if int(c.backlogBytes) <= keep {
+			return false
+		}
+		if of := l.table.Label(*r); of.Group != label.Group || label.Key != 0 && of.Key != label.Key {
+			return false
+		}
+		n := l.table.Size(*r)
+		c.backlogBytes -= uint32(n)
+		l.backlog -= int64(n)
+		l.table.Release(*r)
+		return true
+	})
+}
 
 // Arm sets the conn's timer to fire after that many ticks, at least 1, and replaces what was set.
 func (l *Loop) Arm(slot uint32, after Tick) {

@@ -275,7 +275,7 @@ func (a *app) reply(t *track, op byte, payload []byte) {
 		a.l.Commit(t.slot, b) // Begin may have closed it by writing what another conn had
 		return
 	}
-	t.promise(f)
+	t.promise(f, shared.Label{})
 	a.st.largest = max(a.st.largest, len(b)+len(f)) // what one callback corks is taken as one
 	a.l.Commit(t.slot, append(b, f...))
 }
@@ -284,16 +284,32 @@ func (a *app) reply(t *track, op byte, payload []byte) {
 func (a *app) send(t *track, op byte, payload []byte) {
 	b := a.st.pool.New(headBytes + len(payload))
 	b.Buf = append(b.Buf[:0], frame(op, payload)...)
-	r := a.l.Hold(b)
-	a.sendRef(t, r, b.Buf)
+	label := shared.Label{Group: a.st.rng.Uint32N(3)}
+	if label.Group != 0 {
+		label.Key = a.st.rng.Uint64N(3)
+	}
+	r := a.l.HoldAs(b, label)
+	a.sendRef(t, r, b.Buf, label)
 	a.l.Unhold(r)
 }
 
+// thin removes some of what send queued.
+func (a *app) thin(t *track) {
+	label := shared.Label{Group: 1 + a.st.rng.Uint32N(2), Key: a.st.rng.Uint64N(3)}
+	backlog := a.l.Backlog(t.slot)
+	keep := a.st.rng.IntN(1 + backlog)
+	want := t.thinned(label, backlog, keep)
+	if got := a.l.Thin(t.slot, label, keep); got != want {
+		a.st.o.fail("conn %v: Thin of %v removed %d entries, want %d", t.id, label, got, want)
+	}
+	a.st.thinned += want
+}
+
 // sendRef sends shared bytes and does what the policy says when they are too many.
-func (a *app) sendRef(t *track, r shared.Ref, f []byte) {
+func (a *app) sendRef(t *track, r shared.Ref, f []byte, label shared.Label) {
 	a.st.largest = max(a.st.largest, len(f))
 	before := len(t.want)
-	t.promise(f) // before: the write may fail and close the conn inside Send
+	t.promise(f, label) // before: the write may fail and close the conn inside Send
 	res := a.l.Send(t.slot, r)
 	if res == loop.Sent {
 		if t.closed {
@@ -301,7 +317,7 @@ func (a *app) sendRef(t *track, r shared.Ref, f []byte) {
 		}
 		return
 	}
-	t.want, t.bounds = t.want[:before], t.bounds[:len(t.bounds)-1]
+	t.want, t.bounds, t.labels = t.want[:before], t.bounds[:len(t.bounds)-1], t.labels[:len(t.labels)-1]
 	switch {
 	case t.closed != (res == loop.Gone):
 		a.st.o.fail("conn %v: Send says %v, closed %t", t.id, res, t.closed)
@@ -346,7 +362,7 @@ func (a *app) closeAfter(t *track, why loop.Reason) {
 		if a.st.rng.IntN(8) == 0 {
 			f = nil
 		} else {
-			t.promise(f)
+			t.promise(f, shared.Label{})
 		}
 		a.l.CloseAfter(t.slot, f, why)
 		clear(f) // "copied where needed"
@@ -409,6 +425,9 @@ func (a *app) request(t *track, op byte, payload []byte) {
 			if !t.closed {
 				a.send(t, upper('r'), payload)
 			}
+		}
+		if !t.closed && rng.IntN(3) == 0 {
+			a.thin(t)
 		}
 	case opBroadcast:
 		a.broadcast(payload)
@@ -482,7 +501,7 @@ func (m *spread) send() {
 	r := a.l.Hold(m.b)
 	for _, slot := range a.slots() {
 		if t := a.tracks[slot]; t != nil && t.open {
-			a.sendRef(t, r, m.b.Buf)
+			a.sendRef(t, r, m.b.Buf, shared.Label{})
 		}
 	}
 	a.l.Unhold(r)
@@ -604,7 +623,7 @@ func (w *fanout) Slice(*loop.Loop) bool {
 	n := min(len(w.ids), 1+rng.IntN(8))
 	for _, t := range w.ids[:n] {
 		if t.open && !t.closed {
-			w.app.sendRef(t, w.r, w.f)
+			w.app.sendRef(t, w.r, w.f, shared.Label{})
 		}
 	}
 	if w.ids = w.ids[n:]; len(w.ids) > 0 {

@@ -3,10 +3,12 @@ package sim_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"shoal/loop"
 	"shoal/loop/sim"
+	"shoal/pool/shared"
 )
 
 // track is what the oracle knows about one conn: what must come in, what must go out, and how it ended.
@@ -25,11 +27,12 @@ type track struct {
 	in   int    // bytes of client.sent that Data brought
 	rest []byte // of them not parsed yet
 
-	want     []byte // everything promised to the peer, in order
-	bounds   []int  // ends of frames in want
-	last     []byte // the close frame, when the backlog was shed before it
-	shed     bool   // last may follow any whole frame of want
-	graceful bool   // CloseAfter: want must arrive whole
+	want     []byte         // everything promised to the peer, in order
+	bounds   []int          // ends of frames in want
+	labels   []shared.Label // of the frames
+	last     []byte         // the close frame, when the backlog was shed before it
+	shed     bool           // last may follow any whole frame of want
+	graceful bool           // CloseAfter: want must arrive whole
 	until    time.Duration
 	closedAt time.Duration // Closed was called
 	cut      bool          // closed for good before that, by Close or a forced end
@@ -77,9 +80,35 @@ func (o *oracle) begin(l *loop.Loop, slot uint32, kind loop.Kind, dialed bool) *
 }
 
 // promise notes a frame that the loop took.
-func (t *track) promise(frame []byte) {
+func (t *track) promise(frame []byte, label shared.Label) {
 	t.want = append(t.want, frame...)
 	t.bounds = append(t.bounds, len(t.want))
+	t.labels = append(t.labels, label)
+}
+
+// thinned takes back what Thin removes from a backlog of so many bytes, which is want
+// from what the kernel took on, and returns how many frames those are.
+func (t *track) thinned(label shared.Label, backlog, keep int) (n int) {
+	taken := t.client.p.Taken()
+	for i := 0; i < len(t.bounds); {
+		begin, end := 0, t.bounds[i]
+		if i > 0 {
+			begin = t.bounds[i-1]
+		}
+		of := t.labels[i]
+		if begin < taken || backlog <= keep || of.Group != label.Group || label.Key != 0 && of.Key != label.Key {
+			i++
+			continue
+		}
+		t.want = slices.Delete(t.want, begin, end)
+		t.bounds, t.labels = slices.Delete(t.bounds, i, i+1), slices.Delete(t.labels, i, i+1)
+		for j := i; j < len(t.bounds); j++ {
+			t.bounds[j] -= end - begin
+		}
+		backlog -= end - begin
+		n++
+	}
+	return n
 }
 
 // brought checks bytes of Data against what the client sent.

@@ -56,6 +56,7 @@ func TestLoopUnderFaults(t *testing.T) {
 		total["= passes"] += st.w.Passes()
 		total["= conns"] += len(st.o.tracks)
 		total["= over limit"] += st.over
+		total["= thinned"] += st.thinned
 		total["= panics"] += st.panics
 		for why, n := range st.closed {
 			total["= closed "+why.String()] += n

@@ -43,11 +43,11 @@ type story struct {
 	ending      bool // shutdown was asked for
 	calm        bool // no faults, everybody reads
 
-	closed                            map[loop.Reason]int
-	dialed, panics, mailboxFull, over int
-	largest                           int // message
-	forced                            bool
-	cancel                            context.CancelFunc
+	closed                                     map[loop.Reason]int
+	dialed, panics, mailboxFull, over, thinned int
+	largest                                    int // message
+	forced                                     bool
+	cancel                                     context.CancelFunc
 }
 
 // allOps are the requests; those that end conns are rare enough for others to happen.

@@ -93,6 +93,32 @@ func (s *Nodes[T]) Each(l *List, f func(*T) bool) {
 	}
 }
 
+// Cull removes the elements of l for which f returns true and returns how many those
+// were. f is called in order and must not change the list.
+func (s *Nodes[T]) Cull(l *List, f func(*T) bool) (n int) {
+	last := uint32(0) // that stays
+	for at := l.Head; at != 0; {
+		p := s.at(at - 1)
+		next := p.next
+		switch {
+		case !f(&p.Value):
+			last = at
+		default:
+			if n++; last == 0 {
+				l.Head = next
+			} else {
+				s.at(last - 1).next = next
+			}
+			if l.Tail == at {
+				l.Tail = last
+			}
+			s.give(at-1, p)
+		}
+		at = next
+	}
+	return n
+}
+
 // Clear empties l; f, when not nil, is called with every element, in order,
 // after it was removed.
 func (s *Nodes[T]) Clear(l *List, f func(T)) {

@@ -170,8 +170,12 @@ func TestTableShrinksAfterABurst(t *testing.T) {
 		t.Error("Trim of a full table released something")
 	}
 	validate(t, &table)
-	if n := unsafe.Sizeof(entry{}); n != 16 {
-		t.Errorf("an entry takes %d B, want 16", n)
+	label := Label{Group: 3, Key: 7}
+	if r := table.HoldAs(static, label); table.Label(r) != label || table.Label(1) != (Label{}) {
+		t.Errorf("labels %v and %v", table.Label(r), table.Label(1))
+	}
+	if n := unsafe.Sizeof(entry{}); n != 24 {
+		t.Errorf("an entry takes %d B, want 24", n)
 	}
 }
 

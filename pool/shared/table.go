@@ -7,7 +7,7 @@ type Ref uint32
 
 // Table is one loop's numbers for shared bytes, with the loop's own counts. The
 // zero value is empty and ready. It is not safe for concurrent use. An entry
-// takes 16 B.
+// takes 24 B.
 type Table struct {
 	entries []entry // Ref-1 is the index
 	free    uint32  // head of the free entries, a Ref; 0 = none
@@ -19,6 +19,15 @@ type Table struct {
 type entry struct {
 	bytes *Bytes
 	count uint32
+	group uint32 // of its Label
+	key   uint64
+}
+
+// Label says what bytes are about, to those who look through a backlog. The zero value
+// says nothing.
+type Label struct {
+	Group uint32 // such as a channel; 0 none
+	Key   uint64 // within the group; 0 none
 }
 
 // NewTable returns an empty table.
@@ -26,14 +35,17 @@ func NewTable() *Table { return &Table{} }
 
 // Hold enters b with a count of one and takes over the caller's reference to
 // it. Holding the same Bytes twice gives two numbers.
-func (t *Table) Hold(b *Bytes) Ref {
+func (t *Table) Hold(b *Bytes) Ref { return t.HoldAs(b, Label{}) }
+
+// HoldAs is Hold with a label.
+func (t *Table) HoldAs(b *Bytes, label Label) Ref {
 	r := t.free
 	if r != 0 {
 		e := &t.entries[r-1]
 		t.free = e.count
-		*e = entry{b, 1}
+		*e = entry{b, 1, label.Group, label.Key}
 	} else {
-		t.entries = append(t.entries, entry{b, 1})
+		t.entries = append(t.entries, entry{b, 1, label.Group, label.Key})
 		r = uint32(len(t.entries))
 	}
 	t.length++
@@ -61,7 +73,7 @@ func (t *Table) Release(r Ref) {
 	if e.count--; e.count > 0 {
 		return
 	}
-	*e = entry{nil, t.free}
+	*e = entry{count: t.free}
 	t.free = uint32(r)
 	t.length--
 	t.held -= int64(len(b.Buf))
@@ -74,6 +86,12 @@ func (t *Table) Bytes(r Ref) []byte { return t.entries[r-1].bytes.Bytes() }
 
 // Size returns the number of bytes of r.
 func (t *Table) Size(r Ref) int { return len(t.entries[r-1].bytes.Buf) }
+
+// Label returns what r was held as.
+func (t *Table) Label(r Ref) Label {
+	e := &t.entries[r-1]
+	return Label{Group: e.group, Key: e.key}
+}
 
 // Len returns how many numbers are in use.
 func (t *Table) Len() int { return t.length }
@@ -101,7 +119,7 @@ func (t *Table) Trim() int {
 			t.free = uint32(i)
 		}
 	}
-	return (before - cap(t.entries)) * 16
+	return (before - cap(t.entries)) * 24
 }
 
 // Validate checks the table against itself. It is slow and for tests, the

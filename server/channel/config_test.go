@@ -46,6 +46,11 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 		{without(Options{PublicationDataFormat: "xml"}), "channel.without_namespace.publication_data_format", "json_object"},
 		{without(Options{AllowedDeltaTypes: []string{"x"}}), "channel.without_namespace.allowed_delta_types", "fossil"},
 		{without(Options{AllowedDeltaTypes: []string{""}}), "channel.without_namespace.allowed_delta_types", "fossil"},
+		{without(Options{SlowPolicy: "drop"}), "channel.without_namespace.slow_policy", "drop_oldest"},
+		{without(Options{SlowBacklogSize: -1}), "channel.without_namespace.slow_backlog_size", "negative"},
+		{without(Options{SlowPolicy: "conflate"}), "channel.without_namespace.conflate_tag", "a tag"},
+		{without(Options{SlowPolicy: "conflate", ConflateTag: "k", AllowedDeltaTypes: []string{"fossil"}}), "channel.without_namespace.slow_policy", "differences"},
+		{without(Options{SlowPolicy: "latest", Acknowledge: true, HistorySize: 1, HistoryTTL: 1}), "channel.without_namespace.slow_policy", "acknowledge"},
 		{without(Options{JoinLeaveBatchSize: -1}), "channel.without_namespace.join_leave_batch_size", "negative"},
 	} {
 		r, err := Compile(c.cfg)
@@ -90,6 +95,9 @@ func TestWhatTheReferenceTakesIsTaken(t *testing.T) {
 		{Options{JoinLeave: true, AllowedDeltaTypes: []string{"fossil"}}, 0},
 		{Options{AllowSubscribeForAnonymous: true, AllowPublishForAnonymous: true}, 2},
 		{Options{ForceRecoveryMode: "cache"}, 0},
+		{Options{SlowPolicy: "latest", SlowBacklogSize: 1, ConflateTag: "k"}, 2},
+		{Options{SlowPolicy: "drop_newest", SlowBacklogSize: 1}, 0},
+		{Options{SlowPolicy: "conflate", ConflateTag: "k"}, 0},
 		{Options{HistoryMetaTTL: time.Second}, 0},
 		{Options{SubscribeProxyEnabled: true, SubscribeProxyName: "anything"}, 0},
 	} {
@@ -173,5 +181,21 @@ func TestDataFormats(t *testing.T) {
 	o, data := &Options{PublicationDataFormat: "json_object"}, []byte(`{"text":"hello","list":[1,2,3]}`)
 	if n := testing.AllocsPerRun(100, func() { o.CheckData(data) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestWhatSupersedesWhat(t *testing.T) {
+	tags := map[string]string{"k": "v", "none": ""}
+	for _, c := range []struct {
+		policy, tag, value string
+		some               bool
+	}{
+		{"", "k", "", false}, {"drop_oldest", "k", "", false}, {"latest", "", "", true},
+		{"conflate", "k", "v", true}, {"conflate", "other", "", false}, {"conflate", "none", "", false},
+	} {
+		o := Options{SlowPolicy: c.policy, ConflateTag: c.tag}
+		if value, some := o.Supersedes(tags); value != c.value || some != c.some {
+			t.Errorf("%+v: got %q, %t", c, value, some)
+		}
 	}
 }

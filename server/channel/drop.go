@@ -15,6 +15,9 @@ const (
 	DropMailboxFull       // the receiver's loop did not take the message
 	DropShutdown          // the node is shutting down
 	DropPanic             // a bug of ours ended the fan-out
+	DropOldest            // slow_policy: it waited longest
+	DropNewest            // slow_policy: others wait already
+	DropSuperseded        // slow_policy: a newer one waits in its place
 	dropCount
 )
 
@@ -24,7 +27,7 @@ const DropCount = int(dropCount)
 
 // dropNames is never written.
 var dropNames = [dropCount]string{
-	"none", "slow", "node-backlog", "not-json", "closing", "unsubscribed", "mailbox-full", "shutdown", "panic",
+	"none", "slow", "node-backlog", "not-json", "closing", "unsubscribed", "mailbox-full", "shutdown", "panic", "slow-oldest", "slow-newest", "slow-superseded",
 }
 
 // String returns the metric label.

@@ -2,6 +2,8 @@ package channel
 
 import (
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -48,6 +50,10 @@ type Options struct {
 	DeltaPublish      bool     `key:"delta_publish" doc:"Publications are made into differences for the subscribers that asked for them, without the delta flag of the API."`
 	AllowTagsFilter   bool     `key:"allow_tags_filter" doc:"Subscribers may ask for publications with certain tags only, by filters of up to 32 nodes and 128 values."`
 
+	SlowPolicy      string `key:"slow_policy" doc:"What becomes of publications for a client that does not read them: disconnect = they wait, until client.queue_max_size closes the connection with 3008; drop_oldest and drop_newest = they wait up to slow_backlog_size; latest = only the last one waits; conflate = only the last one of each value of conflate_tag waits. Where drop_oldest or drop_newest would leave a gap in a subscription with positioning or recovery, it ends with 2500, and the client recovers. Empty = disconnect. Shoal's own."`
+	SlowBacklogSize int    `key:"slow_backlog_size" doc:"Bytes that may wait for a client when drop_oldest or drop_newest drops; 0 = 64 KiB. Shoal's own."`
+	ConflateTag     string `key:"conflate_tag" doc:"The tag of publications that slow_policy = conflate goes by; those without it, or with an empty one, all wait. Shoal's own."`
+
 	SubscribeProxyEnabled  bool   `key:"subscribe_proxy_enabled" doc:"The backend is asked who may subscribe."`
 	SubscribeProxyName     string `key:"subscribe_proxy_name" doc:"Name of the proxy, in proxies, that is asked about subscribing; empty or default = channel.proxy.subscribe."`
 	PublishProxyEnabled    bool   `key:"publish_proxy_enabled" doc:"The backend is asked about every publication of a client."`
@@ -74,13 +80,55 @@ var (
 	dataFormats   = []string{"json", "json_object", "binary"}
 	recoveryModes = []string{"stream", "cache"}
 	deltaTypes    = []string{"fossil"}
+	slowPolicies  = []string{"disconnect", "drop_oldest", "drop_newest", "latest", "conflate"} // by SlowPolicy
 )
+
+// SlowPolicy is what becomes of publications for a client that does not read them.
+type SlowPolicy uint8
+
+// The policies.
+const (
+	SlowDisconnect SlowPolicy = iota
+	SlowDropOldest
+	SlowDropNewest
+	SlowLatest
+	SlowConflate
+)
+
+// slowBacklogSizeDefault is slow_backlog_size where it is 0.
+const slowBacklogSizeDefault = 64 << 10
+
+// Slow is the policy of channels with these options, and how many bytes may wait under
+// it.
+func (o *Options) Slow() (p SlowPolicy, backlogMax int) {
+	if i := slices.Index(slowPolicies, o.SlowPolicy); i > 0 {
+		p = SlowPolicy(i)
+	}
+	if backlogMax = o.SlowBacklogSize; backlogMax == 0 {
+		backlogMax = slowBacklogSizeDefault
+	}
+	return p, backlogMax
+}
 
 // Caching says whether recovery gives the latest publication only.
 func (o *Options) Caching() bool { return o.ForceRecoveryMode == "cache" }
 
 // History says whether channels keep publications.
 func (o *Options) History() bool { return o.HistorySize > 0 && o.HistoryTTL > 0 }
+
+// Supersedes says whether a publication with these tags takes the place, for a client that
+// does not read, of older ones that had the same value of conflate_tag; the value is empty
+// when it takes that of all.
+func (o *Options) Supersedes(tags map[string]string) (value string, some bool) {
+	switch p, _ := o.Slow(); p {
+	case SlowLatest:
+		return "", true
+	case SlowConflate:
+		value = tags[o.ConflateTag]
+		return value, value != ""
+	}
+	return "", false
+}
 
 // options judges one set; metaTTL is what it inherits.
 func (j *judge) options(o *Options, metaTTL time.Duration) {
@@ -94,6 +142,16 @@ func (j *judge) options(o *Options, metaTTL time.Duration) {
 			j.refuse("allowed_delta_types", t, "one of them is empty", "write fossil")
 		}
 		j.oneOf("allowed_delta_types", t, deltaTypes)
+	}
+	j.oneOf("slow_policy", o.SlowPolicy, slowPolicies)
+	j.between("slow_backlog_size", o.SlowBacklogSize, 0, 1<<30)
+	if p, _ := o.Slow(); p == SlowConflate && o.ConflateTag == "" {
+		j.refuse("conflate_tag", "", "slow_policy is conflate, which goes by a tag", "name the tag")
+	}
+	if p, _ := o.Slow(); o.Acknowledge && (p == SlowLatest || p == SlowConflate) {
+		j.refuse("slow_policy", o.SlowPolicy, "with acknowledge every publication counts", "choose drop_oldest, which lets the client recover, or switch acknowledge off")
+	} else if p == SlowConflate && len(o.AllowedDeltaTypes) > 0 {
+		j.refuse("slow_policy", o.SlowPolicy, "differences (allowed_delta_types) build on publications that it drops", "choose latest, or allow no differences")
 	}
 	j.between("join_leave_batch_size", o.JoinLeaveBatchSize, 0, batchSizeMax)
 	j.history(o, metaTTL)
@@ -161,6 +219,8 @@ func (o *Options) idle(say func(key, why string)) {
 		{o.ForcePositioning, o.History(), "force_positioning", noHistory},
 		{o.AllowPositioning, o.History(), "allow_positioning", noHistory},
 		{o.AllowRecovery, o.History(), "allow_recovery", noHistory},
+		{o.SlowBacklogSize > 0, strings.HasPrefix(o.SlowPolicy, "drop_"), "slow_backlog_size", "slow_policy is neither drop_oldest nor drop_newest"},
+		{o.ConflateTag != "", o.SlowPolicy == "conflate", "conflate_tag", "slow_policy is not conflate"},
 		{o.DeltaPublish, len(o.AllowedDeltaTypes) > 0, "delta_publish", "allowed_delta_types is empty"},
 	} {
 		if c.on && !c.works {

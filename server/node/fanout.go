@@ -19,6 +19,7 @@ type fanout struct {
 	forms    [wire.Variants][hub.FormsMax]*shared.Bytes // a reference each
 	size     int64                                      // of forms, and fanoutBytes
 	place    track.Place                                // zero: it has none
+	key      uint64                                     // of its conflate_tag; 0 none
 	exclude  loop.ConnID                                // of excludes: the conn that does not get it
 	tags     map[string]string                          // nil: none, or nobody asks
 	bar      uint16                                     // see wire.Encoded.Barred
@@ -51,9 +52,11 @@ func (f *fanout) done() {
 // job is one channel with publications on their way to its members on this loop.
 type job struct {
 	cursor hub.Cursor
-	run    []held              // what the present round delivers
-	plain  bool                // of it: all members get all of it, but for what their flags say
-	joined joined              // of it, when it is plain
+	run    []held // what the present round delivers
+	plain  bool   // of it: all members get all of it, but for what their flags say
+	joined joined // of it, when it is plain
+	slow   channel.SlowPolicy
+	keep   int                 // bytes that may wait for a member under slow
 	next   queue.FIFO[*fanout] // arrived since; the next round
 }
 
@@ -81,7 +84,7 @@ type memo struct {
 }
 
 const (
-	sliceMembers   = 2048     // members per slice: what queueing takes between two looks at everything else
+	sliceMembers   = 2048     // members per slice, or as much filtering (filter.Cost): some 0.1 ms between two looks at everything else
 	turnMembers    = 32       // of which a job gets in one go: a small one need not wait for the next slice
 	wideMax        = 16       // times as many conns wait to be written when many channels are busy
 	runMax         = 32       // publications per round
@@ -104,6 +107,7 @@ func (s *Shard) enqueue(f *fanout) {
 	}
 	j := s.newJob()
 	j.cursor = c
+	j.slow, j.keep = s.slowPolicy(f.name)
 	j.next.Push(f)
 	s.jobs[c.Channel()] = j
 	s.turns.Push(j) // its first round begins with its first turn: what arrives until then goes out together
@@ -111,6 +115,14 @@ func (s *Shard) enqueue(f *fanout) {
 		s.working = true
 		s.l.Work(s)
 	}
+}
+
+// slowPolicy is what the channel's options say.
+func (s *Shard) slowPolicy(name []byte) (p channel.SlowPolicy, keep int) {
+	if o, e := s.node.cfg.Session.Rules.Resolve(stringOf(name)); e == nil {
+		return o.Slow()
+	}
+	return channel.SlowDisconnect, 0
 }
 
 // Slice implements [loop.Work]: the jobs take turns until the slice is full, or enough
@@ -140,7 +152,8 @@ func (s *Shard) Slice(l *loop.Loop) (more bool) {
 		for _, m := range s.members {
 			sent += s.send(m, j)
 		}
-		budget -= len(s.members)
+		budget -= len(s.members) + s.matching
+		s.matching = 0
 		if len(s.members) > 0 || s.advance(j) {
 			s.turns.Push(j)
 		} else {
@@ -158,7 +171,8 @@ func (s *Shard) Slice(l *loop.Loop) (more bool) {
 // alone.
 func (s *Shard) send(m hub.Member, j *job) (sent int) {
 	defer s.l.Caught(m.Slot)
-	special := !j.plain || m.Flags&flagsSpecial != 0
+	slow := j.slow != channel.SlowDisconnect && s.l.Blocked(m.Slot)
+	special := slow || !j.plain || m.Flags&flagsSpecial != 0
 	if len(j.run) > 1 && !special {
 		if ref := s.together(j, m.Form); ref != 0 && s.l.Send(m.Slot, ref) == loop.Sent {
 			return len(j.run)
@@ -169,7 +183,13 @@ func (s *Shard) send(m hub.Member, j *job) (sent int) {
 		ref := h.refs[wire.Plain][m.Form]
 		if special {
 			var on bool
-			if ref, on = s.pick(&m, h); !on {
+			if ref, on = s.pick(&m, h, slow); !on {
+				return sent
+			}
+			if ref != 0 && slow {
+				ref, on = s.thin(&m, j, h, ref)
+			}
+			if !on {
 				return sent
 			}
 			if ref == 0 {
@@ -223,8 +243,9 @@ func (s *Shard) together(j *job, form hub.Form) shared.Ref {
 }
 
 // pick decides what a member gets of a push whose receivers are not simply all: 0 for
-// nothing. on is false when the member cannot go on with this run.
-func (s *Shard) pick(m *hub.Member, h *held) (ref shared.Ref, on bool) {
+// nothing. on is false when the member cannot go on with this run. What one that is slow
+// gets is whole, for what it builds on may be dropped.
+func (s *Shard) pick(m *hub.Member, h *held, slow bool) (ref shared.Ref, on bool) {
 	if h.f.signal && m.Flags&flagSignals == 0 {
 		return 0, true
 	}
@@ -253,8 +274,46 @@ func (s *Shard) pick(m *hub.Member, h *held) (ref shared.Ref, on bool) {
 		return 0, false
 	}
 	if m.Flags&flagDelta != 0 {
-		ref = s.variant(m, h)
+		ref = s.variant(m, h, slow)
 	}
+	return ref, true
+}
+
+// thin makes room, by the channel's policy, in the backlog of a member that does not
+// read; 0 when the publication itself is what is dropped. on is false when the
+// membership ended over it.
+func (s *Shard) thin(m *hub.Member, j *job, h *held, ref shared.Ref) (_ shared.Ref, on bool) {
+	label := shared.Label{Group: j.cursor.Channel() + 1}
+	drop, n := channel.DropSuperseded, 0
+	switch j.slow {
+	case channel.SlowLatest, channel.SlowConflate:
+		label.Key = h.f.key
+		if !h.f.signal && (label.Key != 0 || j.slow == channel.SlowLatest) {
+			n = s.l.Thin(m.Slot, label, 0)
+		}
+	default:
+		keep := j.keep - s.l.Size(ref)
+		if s.l.Backlog(m.Slot) <= keep {
+			return ref, true
+		}
+		if m.Flags&flagPositioned != 0 && !h.f.signal {
+			s.node.stats.Dropped[channel.DropNewest].Add(1)
+			s.lost(m.Slot, m.Sub)
+			return 0, false
+		}
+		if drop = channel.DropOldest; j.slow == channel.SlowDropOldest {
+			if m.Flags&flagDelta != 0 { // what stays must not build on what goes
+				keep = 0
+			}
+			n = s.l.Thin(m.Slot, label, max(keep, 0))
+		}
+		if s.l.Backlog(m.Slot) > j.keep-s.l.Size(ref) { // of other channels, or partly written
+			s.node.stats.Dropped[channel.DropNewest].Add(1)
+			s.bases(m, false)
+			ref = 0
+		}
+	}
+	s.node.stats.Dropped[drop].Add(uint64(n))
 	return ref, true
 }
 
@@ -283,8 +342,8 @@ func (s *Shard) follows(m *hub.Member, h *held) (fits, lost bool) {
 // variant is what of the publication a member gets that reads differences: a difference
 // where there is one and the member has what it builds on, else the whole. On a broker
 // that may lose publications only positioned members are sure to have it.
-func (s *Shard) variant(m *hub.Member, h *held) shared.Ref {
-	based := m.Flags&flagBased != 0 && (m.Flags&flagPositioned != 0 || !s.node.broker.Blocking())
+func (s *Shard) variant(m *hub.Member, h *held, slow bool) shared.Ref {
+	based := !slow && m.Flags&flagBased != 0 && (m.Flags&flagPositioned != 0 || !s.node.broker.Blocking())
 	s.bases(m, h.f.place.Offset != 0) // no difference builds on what is not in the history
 	if ref := h.refs[wire.Delta][m.Form]; ref != 0 && based {
 		return ref
@@ -316,7 +375,9 @@ func (s *Shard) bases(m *hub.Member, on bool) {
 func (s *Shard) fits(m *hub.Member, h *held) bool {
 	id := s.extras.At(s.hub.At(m.Sub).Extra).filter
 	if h.memo.filter != id {
-		h.memo = memo{filter: id, fits: filter.Match(s.filters.Bytes(id), h.f.tags)}
+		program := s.filters.Bytes(id)
+		h.memo = memo{filter: id, fits: filter.Match(program, h.f.tags)}
+		s.matching += filter.Cost(program)
 	}
 	return h.memo.fits
 }
@@ -344,11 +405,15 @@ func (s *Shard) advance(j *job) bool {
 		if f.signal || h.spared || h.verdict > track.Next {
 			j.plain = false
 		}
+		label := shared.Label{}
+		if j.slow != channel.SlowDisconnect && !f.signal {
+			label = shared.Label{Group: j.cursor.Channel() + 1, Key: f.key}
+		}
 		for v := range f.forms {
 			for i, b := range f.forms[v] {
 				if b != nil {
 					b.Retain()
-					h.refs[v][i] = s.l.Hold(b)
+					h.refs[v][i] = s.l.HoldAs(b, label)
 				}
 			}
 		}

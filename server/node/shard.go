@@ -46,11 +46,12 @@ type Shard struct {
 	waits    map[hub.Sub]*wait   // memberships that publications are kept for
 
 	// Fan-outs in progress.
-	jobs    map[uint32]*job  // by the hub's channel number
-	turns   queue.FIFO[*job] // the order in which jobs get their slices
-	spare   []*job
-	members []hub.Member
-	working bool
+	jobs     map[uint32]*job  // by the hub's channel number
+	turns    queue.FIFO[*job] // the order in which jobs get their slices
+	spare    []*job
+	members  []hub.Member
+	working  bool
+	matching int // what filters cost since it was charged
 
 	// Scratch of one step.
 	decoder   proto.Decoder
