@@ -40,7 +40,7 @@ func calm() profile {
 func profiles() map[string]profile {
 	quick := calm()
 	quick.ping, quick.pong = 2*time.Second, time.Second
-	quick.stale, quick.expired, quick.expiredSub, quick.upkeep = time.Second, time.Second, time.Second, 200*time.Millisecond
+	quick.stale, quick.expired, quick.expiredSub, quick.upkeep = time.Second, 3*time.Second, 3*time.Second, 200*time.Millisecond
 	strict, limited, personal, tiny := calm(), calm(), calm(), calm()
 	strict.anonymous = false
 	limited.historyLimit, limited.recoveryLimit = 3, 2
