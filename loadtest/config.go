@@ -8,6 +8,7 @@ import (
 
 	"shoal/codec/proto"
 	"shoal/loadtest/engine"
+	"shoal/loadtest/engine/message"
 	"shoal/loop/poll"
 )
 
@@ -124,8 +125,8 @@ func (c Config) Validate() error {
 	check(c.Encoding == "json" || c.Encoding == "protobuf", "--encoding %q is unknown: json or protobuf", c.Encoding)
 	check(c.Via == "api" || c.Via == "client", "--via %q is unknown: api or client", c.Via)
 	check(c.Connections > 0, "--connections %d: at least 1", c.Connections)
-	check(c.PayloadBytes >= engine.PayloadBytesMin && c.PayloadBytes <= engine.PayloadBytesMax,
-		"--payload %d: %d to %d bytes, since a message carries its number and time", c.PayloadBytes, engine.PayloadBytesMin, engine.PayloadBytesMax)
+	check(c.PayloadBytes >= message.PayloadBytesMin && c.PayloadBytes <= message.PayloadBytesMax,
+		"--payload %d: %d to %d bytes, since a message carries its number and time", c.PayloadBytes, message.PayloadBytesMin, message.PayloadBytesMax)
 	check(c.Publications > 0 && c.Publications <= engine.PublicationsMax, "--publications %d: 1 to %d", c.Publications, engine.PublicationsMax)
 	check(c.Sources >= 0 && c.Sources <= sourcesMax, "--sources %d: 0 to %d", c.Sources, sourcesMax)
 	check(c.EchoPath == "" || c.Scenario == Echo, "--echo-path is for --scenario echo")

@@ -101,7 +101,7 @@ type Others struct {
 	Min          int           `json:"per_connection_min"`
 	Max          int           `json:"per_connection_max"`
 	Alike        bool          `json:"alike"`             // all connections got the same, in the same order
-	Latency      *Quantiles    `json:"latency,omitempty"` // when they carry a time; see engine/payload.go
+	Latency      *Quantiles    `json:"latency,omitempty"` // when they carry a time; see engine/message/payload.go
 	Publications []Publication `json:"publications,omitempty"`
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"shoal/codec/proto"
 	"shoal/codec/ws"
+	"shoal/loadtest/engine/message"
 	"shoal/loop"
 )
 
@@ -115,7 +116,7 @@ func (e *Engine) mourn(c *conn, cause error) {
 		return
 	}
 	e.count.Died++
-	missing := e.expected(c) - int(c.track.got)
+	missing := e.expected(c) - int(c.track.Got)
 	e.owed -= missing
 	e.count.LostDead += max(missing, 0)
 	if e.count.Ready == 0 && e.count.Dialed == e.cfg.Connections {
@@ -217,7 +218,7 @@ func (e *Engine) message(slot uint32, c *conn, p []byte) {
 		return
 	}
 	// A publication is the same bytes for everybody: it is decoded for the first who gets it and compared for the others.
-	guess := &e.cache[(c.track.top+c.others)%cacheFrames]
+	guess := &e.cache[(c.track.Top+c.others)%cacheFrames]
 	if len(guess.frame) > 0 && bytes.Equal(p, guess.frame) {
 		e.receive(slot, c, &guess.message)
 		return
@@ -226,7 +227,7 @@ func (e *Engine) message(slot uint32, c *conn, p []byte) {
 	var r proto.Reply
 	var last arrival
 	replies, publications := 0, 0
-	at := (c.track.top + c.others) % cacheFrames
+	at := (c.track.Top + c.others) % cacheFrames
 	for e.slots[c.number] == slot+1 {
 		ok, err := e.decoder.Next(&r)
 		if err != nil {
@@ -263,7 +264,7 @@ type cached struct {
 
 // arrival is one message, read.
 type arrival struct {
-	header
+	message.Header
 	own     bool // of this run
 	stamped bool // the header is there
 	err     error
@@ -273,9 +274,9 @@ type arrival struct {
 // read looks into a payload.
 func (e *Engine) read(p []byte) arrival {
 	var m arrival
-	m.header, m.stamped = parseHeader(p)
-	if m.own = m.stamped && m.run == e.cfg.Run; m.own {
-		m.err = e.filler.check(p, m.header)
+	m.Header, m.stamped = message.ParseHeader(p)
+	if m.own = m.stamped && m.Run == e.cfg.Run; m.own {
+		m.err = e.filler.Check(p, m.Header)
 	} else {
 		m.digest = maphash.Bytes(e.seed, p)
 	}

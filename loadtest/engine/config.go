@@ -8,6 +8,7 @@ import (
 
 	"shoal/codec/handshake"
 	"shoal/codec/proto"
+	"shoal/loadtest/engine/message"
 	"shoal/loop"
 	"shoal/loop/poll"
 )
@@ -99,7 +100,7 @@ func (c Config) Validate() error {
 	check(c.Run != 0, "no run number")
 	check(!c.Own || c.Channel != "", "own channels need a name to begin with")
 	check(!c.BareEcho || c.Channel == "", "an echo endpoint has no channels")
-	if _, err := newFiller(c.PayloadBytes); err != nil {
+	if _, err := message.NewFiller(c.PayloadBytes); err != nil {
 		errs = append(errs, fmt.Errorf("engine: %w", err))
 	}
 	offer := c.offer()

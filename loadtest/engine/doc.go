@@ -10,7 +10,7 @@
 // # What is verified
 //
 // Every message the engine sends, or has sent, carries the number of this run, of the connection it is meant for, its
-// sequence and the time it was due, in front of a filling that depends on the sequence (see payload.go). Every connection
+// sequence and the time it was due, in front of a filling that depends on the sequence (see message/payload.go). Every connection
 // keeps the sequence it expects next and the last 64 it saw, so that a message that is lost, comes twice, late, altered or
 // to the wrong connection is told from the others. Publications of somebody else are counted, and their contents and order
 // chained into a digest for each connection: all connections of one channel must end with the same.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"shoal/codec/proto"
+	"shoal/loadtest/engine/message"
 )
 
 // Echoing is a plan of messages that come back to the connection that sent them: from a bare echo endpoint, or as publications
@@ -103,7 +104,7 @@ func (t *echoing) turn(now int64) bool {
 		return true
 	}
 	c := e.conns.At(at - 1)
-	if c.sent-c.track.got >= inFlight {
+	if c.sent-c.track.Got >= inFlight {
 		return false
 	}
 	due := now
@@ -121,13 +122,13 @@ func (t *echoing) send(slot uint32, c *conn, due int64) {
 	c.sent++
 	e.count.Sent++
 	e.owed++
-	h := header{run: e.cfg.Run, conn: c.number + 1, seq: c.sent, sent: due}
+	h := message.Header{Run: e.cfg.Run, Conn: c.number + 1, Seq: c.sent, Sent: due}
 	if e.cfg.BareEcho {
-		e.scratch = e.filler.append(e.scratch[:0], h)
+		e.scratch = e.filler.Append(e.scratch[:0], h)
 		e.send(slot, e.op, e.scratch)
 		return
 	}
-	data := e.filler.append(make([]byte, 0, e.cfg.PayloadBytes), h)
+	data := e.filler.Append(make([]byte, 0, e.cfg.PayloadBytes), h)
 	e.command(slot, &proto.Command{Id: idFirst + c.sent - 1, Publish: &proto.PublishRequest{Channel: e.channel(c.number), Data: data}})
 }
 

@@ -12,6 +12,7 @@ import (
 	"shoal/codec/handshake"
 	"shoal/codec/proto"
 	"shoal/codec/ws"
+	"shoal/loadtest/engine/message"
 	"shoal/loop"
 	"shoal/pool/buffer"
 	"shoal/pool/slab"
@@ -28,7 +29,7 @@ type Engine struct {
 	// Immutable after New.
 	cfg    Config
 	group  *loop.Group
-	filler *filler
+	filler *message.Filler
 	limits ws.Limits
 	op     ws.Op  // of the messages sent
 	hello  []byte // the connect command
@@ -92,7 +93,7 @@ func New(cfg Config) (*Engine, error) {
 		e.op = ws.Binary
 	}
 	var err error
-	if e.filler, err = newFiller(cfg.PayloadBytes); err != nil {
+	if e.filler, err = message.NewFiller(cfg.PayloadBytes); err != nil {
 		return nil, err
 	}
 	connect := proto.Command{Id: idConnect, Connect: &proto.ConnectRequest{Token: cfg.Token, Name: "shoal-loadtest"}}
@@ -305,7 +306,7 @@ func (e *Engine) census() Census {
 		if c.step != stepReady {
 			continue
 		}
-		got, others := int(c.track.got), int(c.others)
+		got, others := int(c.track.Got), int(c.others)
 		if first {
 			first, digest = false, c.digest
 			s.GotMin, s.OthersMin = got, others

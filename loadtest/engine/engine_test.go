@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"shoal/codec/proto"
+	"shoal/loadtest/engine/message"
 )
 
 // echoOf has n connections echo for a moment against a server with faults.
@@ -88,7 +89,7 @@ func TestInjectedFaultsAreFoundAndNamed(t *testing.T) {
 		}},
 		{"crosstalk", func(i, n int, p []byte) ([][]byte, bool) {
 			if n == 3 {
-				copy(p[len(payloadHead)+8:], "00000077")
+				copy(p[len(`{"lt":"`)+8:], "00000077")
 			}
 			return [][]byte{p}, false
 		}, true, func(c Counters, s Census) bool {
@@ -328,7 +329,7 @@ func quiet(tb testing.TB, n int) *Engine {
 // frameOf is the message with a publication of this run.
 func frameOf(tb testing.TB, e *Engine, enc proto.Encoding, seq uint32) []byte {
 	tb.Helper()
-	data := e.filler.append(nil, header{run: testRun, seq: seq, sent: 1})
+	data := e.filler.Append(nil, message.Header{Run: testRun, Seq: seq, Sent: 1})
 	b, err := proto.AppendPublicationPush(nil, enc, "news", &proto.Publication{Data: data})
 	if err != nil {
 		tb.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"shoal/codec/proto"
+	"shoal/loadtest/engine/message"
 )
 
 // Publishing is a plan of publications to the channel of all connections.
@@ -122,7 +123,7 @@ func (t *publishing) publish(due int64) error {
 	e.records = append(e.records, Publication{Sequence: int(seq), Due: due})
 	e.count.Published++
 	e.owed += e.count.Ready
-	data := e.filler.append(make([]byte, 0, e.cfg.PayloadBytes), header{run: e.cfg.Run, seq: seq, sent: due})
+	data := e.filler.Append(make([]byte, 0, e.cfg.PayloadBytes), message.Header{Run: e.cfg.Run, Seq: seq, Sent: due})
 	if t.plan.ByAPI {
 		return e.api.publish(e.cfg.Channel, data)
 	}

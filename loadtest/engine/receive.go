@@ -1,6 +1,10 @@
 package engine
 
-import "errors"
+import (
+	"errors"
+
+	"shoal/loadtest/engine/message"
+)
 
 // Errors of tasks.
 var (
@@ -22,32 +26,32 @@ func (e *Engine) receive(slot uint32, c *conn, m *arrival) {
 	if m.err != nil {
 		e.count.Altered++
 	}
-	if m.conn != 0 && m.conn != c.number+1 {
+	if m.Conn != 0 && m.Conn != c.number+1 {
 		e.count.Misrouted++
 		return
 	}
-	switch c.track.add(m.seq) {
-	case invalid:
+	switch c.track.Add(m.Seq) {
+	case message.Invalid:
 		e.count.Altered++
 		return
-	case duplicate:
+	case message.Duplicate:
 		e.count.Duplicates++
 		return
-	case ancient:
+	case message.Ancient:
 		e.count.Late++
 		return
-	case late:
+	case message.Late:
 		e.count.Late++
-	case ahead:
+	case message.Ahead:
 		e.count.Ahead++
-	case inOrder:
+	case message.InOrder:
 	}
 	e.count.Received++
 	e.owed--
 	e.lastGot = now
-	record(e.hist.Latency, now-m.sent)
-	if m.conn == 0 {
-		if i := int(m.seq) - 1; i < len(e.records) {
+	record(e.hist.Latency, now-m.Sent)
+	if m.Conn == 0 {
+		if i := int(m.Seq) - 1; i < len(e.records) {
 			e.records[i].receipt(now)
 		}
 	} else if t, ok := e.task.(*echoing); ok {
@@ -75,13 +79,13 @@ func (e *Engine) foreign(c *conn, m *arrival, now int64) {
 	c.digest = (c.digest ^ m.digest) * 0x9e3779b97f4a7c15
 	e.count.Others++
 	if m.stamped && e.count.Published+e.count.Sent == 0 { // one distribution for one kind of message
-		record(e.hist.Latency, now-m.sent)
+		record(e.hist.Latency, now-m.Sent)
 	}
 	if i >= publicationsMax {
 		return
 	}
 	if i == len(e.others) {
-		e.others = append(e.others, Publication{Sequence: i + 1, Due: m.sent})
+		e.others = append(e.others, Publication{Sequence: i + 1, Due: m.Sent})
 	}
 	e.others[i].receipt(now)
 	for e.whole < len(e.others) && e.others[e.whole].Receipts >= e.count.Ready {

@@ -38,7 +38,7 @@ func (e *Engine) validate() error {
 			continue
 		}
 		ready++
-		owed += e.expected(c) - int(c.track.got)
+		owed += e.expected(c) - int(c.track.Got)
 	}
 	check := func(what string, got, want int) {
 		if got != want {

@@ -1,4 +1,4 @@
-package engine
+package message
 
 import (
 	"bytes"
@@ -26,60 +26,60 @@ const (
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
 
-// header is what a payload says.
-type header struct {
-	run  uint32
-	conn uint32 // number of the connection + 1; 0 = any
-	seq  uint32 // from 1
-	sent int64  // Unix nanoseconds
+// Header is what a payload says.
+type Header struct {
+	Run  uint32
+	Conn uint32 // number of the connection (or, in package crowd, the channel) it is meant for, plus one; 0 = any
+	Seq  uint32 // from 1
+	Sent int64  // Unix nanoseconds
 }
 
-// filler makes and checks payloads of one length.
-type filler struct {
+// Filler makes and checks payloads of one length.
+type Filler struct {
 	size    int
 	pattern []byte // the alphabet, repeated
 }
 
-func newFiller(size int) (*filler, error) {
+func NewFiller(size int) (*Filler, error) {
 	if size < PayloadBytesMin || size > PayloadBytesMax {
 		return nil, fmt.Errorf("a payload of %d bytes cannot be made: choose %d to %d", size, PayloadBytesMin, PayloadBytesMax)
 	}
 	n := size - PayloadBytesMin + len(alphabet)
-	return &filler{size: size, pattern: bytes.Repeat([]byte(alphabet), n/len(alphabet)+1)}, nil
+	return &Filler{size: size, pattern: bytes.Repeat([]byte(alphabet), n/len(alphabet)+1)}, nil
 }
 
 // filling is what follows the header of a sequence.
-func (f *filler) filling(seq uint32) []byte {
+func (f *Filler) filling(seq uint32) []byte {
 	from := int(seq % uint32(len(alphabet)))
 	return f.pattern[from : from+f.size-PayloadBytesMin]
 }
 
-// append appends the payload of h.
-func (f *filler) append(dst []byte, h header) []byte {
+// Append appends the payload of h.
+func (f *Filler) Append(dst []byte, h Header) []byte {
 	dst = append(dst, payloadHead...)
-	dst = appendHex(dst, uint64(h.run), 8)
-	dst = appendHex(dst, uint64(h.conn), 8)
-	dst = appendHex(dst, uint64(h.seq), 8)
-	dst = appendHex(dst, uint64(h.sent), 16)
-	dst = append(dst, f.filling(h.seq)...)
+	dst = appendHex(dst, uint64(h.Run), 8)
+	dst = appendHex(dst, uint64(h.Conn), 8)
+	dst = appendHex(dst, uint64(h.Seq), 8)
+	dst = appendHex(dst, uint64(h.Sent), 16)
+	dst = append(dst, f.filling(h.Seq)...)
 	return append(dst, payloadTail...)
 }
 
 var errAltered = errors.New("a message of this run came back altered")
 
-// check reports a payload that is not what append made of h.
-func (f *filler) check(p []byte, h header) error {
-	if len(p) != f.size || !bytes.Equal(p[len(payloadHead)+headerBytes:len(p)-len(payloadTail)], f.filling(h.seq)) ||
+// Check reports a payload that is not what Append made of h.
+func (f *Filler) Check(p []byte, h Header) error {
+	if len(p) != f.size || !bytes.Equal(p[len(payloadHead)+headerBytes:len(p)-len(payloadTail)], f.filling(h.Seq)) ||
 		string(p[len(p)-len(payloadTail):]) != payloadTail {
 		return errAltered
 	}
 	return nil
 }
 
-// parseHeader reads the header of a payload; false when it has none.
-func parseHeader(p []byte) (h header, ok bool) {
+// ParseHeader reads the header of a payload; false when it has none.
+func ParseHeader(p []byte) (h Header, ok bool) {
 	if len(p) < PayloadBytesMin || string(p[:len(payloadHead)]) != payloadHead {
-		return header{}, false
+		return Header{}, false
 	}
 	p = p[len(payloadHead):]
 	run, a := hex(p[:8])
@@ -87,9 +87,9 @@ func parseHeader(p []byte) (h header, ok bool) {
 	seq, c := hex(p[16:24])
 	sent, d := hex(p[24:40])
 	if !a || !b || !c || !d {
-		return header{}, false
+		return Header{}, false
 	}
-	return header{uint32(run), uint32(conn), uint32(seq), int64(sent)}, true
+	return Header{uint32(run), uint32(conn), uint32(seq), int64(sent)}, true
 }
 
 func appendHex(dst []byte, v uint64, digits int) []byte {
