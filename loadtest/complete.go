@@ -6,14 +6,17 @@ import (
 
 // complete fills the report from what the engine counted. stopped is what ended the test early.
 func (r *run) complete(stopped error) {
-	rep, c := r.report, r.e.Snapshot()
-	hist, own, others := r.e.Results()
+	rep, c := r.report, r.d().Snapshot()
+	var hist engine.Histograms
+	var own, others []engine.Publication
+	if r.press == nil {
+		hist, own, others = r.e.Results()
+	}
 	rep.Seconds = r.s.Clock().Sub(r.began).Seconds()
 	rep.Causes = c.Causes
 	rep.Heartbeat = Heartbeat{c.Pings, c.Pongs, c.PingFrames}
 	conns := &rep.Connections
 	conns.Ready, conns.AtEnd, conns.Failed, conns.Died = c.ReadyMax, r.last.Ready, c.Failed, c.Died
-	conns.Setup = quantiles(hist.Setup)
 	if start, connected := rep.mark(markStart), rep.mark(markConnected); connected != nil {
 		if conns.Seconds = connected.Seconds - start.Seconds; conns.Seconds > 0 {
 			conns.PerSecond = float64(c.ReadyMax) / conns.Seconds
@@ -24,7 +27,12 @@ func (r *run) complete(stopped error) {
 		Misrouted: c.Misrouted, Short: r.last.Short,
 	}
 	v.Expected = v.Received + v.Lost + v.LostDead
+	if r.press == nil {
+		conns.Setup = quantiles(hist.Setup)
+	}
 	switch {
+	case r.press != nil:
+		conns.Setup = r.completePressure(v, c)
 	case r.cfg.Scenario == Fanout && len(own) > 0:
 		rep.Delivery = delivery(v, c, own)
 		rep.Delivery.Latency, rep.Delivery.Answer = quantiles(hist.Latency), quantiles(hist.Answer)
@@ -35,7 +43,7 @@ func (r *run) complete(stopped error) {
 			rep.Echo.PerSecond = float64(c.Received) / rep.Echo.Seconds
 		}
 	}
-	if c.Others > 0 {
+	if c.Others > 0 && r.press == nil {
 		rep.Others = &Others{
 			Received: c.Others, Min: r.last.OthersMin, Max: r.last.OthersMax, Alike: r.last.Alike || r.cfg.Scenario == Echo,
 			Publications: list(others),

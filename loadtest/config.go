@@ -20,7 +20,14 @@ const (
 	Idle   Scenario = "idle"   // hold them, answer pings, count what others publish
 	Fanout Scenario = "fanout" // publish to all
 	Echo   Scenario = "echo"   // send messages that come back
+
+	Channels Scenario = "channels" // publish to many channels, of which each connection has several
+	Slow     Scenario = "slow"     // some stop reading for a while
+	Storm    Scenario = "storm"    // all are cut at once and come back
 )
+
+// presses says whether a scenario is one of package crowd's.
+func (s Scenario) presses() bool { return s == Channels || s == Slow || s == Storm }
 
 // Config describes one load test. The zero value of a field means its default.
 type Config struct {
@@ -39,19 +46,27 @@ type Config struct {
 	StepTimeout time.Duration // for each step of opening a connection; 0 = 30 s
 
 	PayloadBytes int           // of a message; 0 = 128
-	Duration     time.Duration // idle: how long to hold, 0 = 30 s (with Hold: none); echo: how long to send, 0 = 10 s
+	Duration     time.Duration // idle: how long to hold, 0 = 30 s (with Hold: none); echo, channels: how long to send, 0 = 10 s; slow, storm: before and after, 0 = 3 s
 	Settle       time.Duration // pause before and after the traffic, for the server to come to rest; 0 = none
 	Grace        time.Duration // how long to wait for missing messages when nothing comes; 0 = 10 s
 	Timeout      time.Duration // of the whole; 0 = 10 min more than the times above
 
 	Publications int     // fanout: how many; 0 = 10
 	Burst        int     // fanout: made at once; 0 = 1
-	PublishRate  float64 // fanout: publications a second; 0 = the next burst when the one before has reached everybody
+	PublishRate  float64 // publications a second; fanout: 0 = the next burst when the one before has reached everybody; channels: 0 = 1,000; slow, storm: 0 = 10
 	Via          string  // fanout: api or client (connection 0 publishes); "" = api
 
 	EchoPath    string  // echo: path of a bare echo endpoint; "" = publish to an own channel
 	Active      int     // echo: connections that send; 0 = all
 	MessageRate float64 // echo: messages a second over all; 0 = each connection sends when its last message came back
+
+	Channels      int           // channels, slow, storm: 0 = 1; of several the names are Channel-0, Channel-1 …
+	Subscriptions int           // channels, slow, storm: channels of each connection; 0 = all
+	Random        bool          // channels, slow, storm: publish to channels drawn at random, not in turn
+	Metrics       string        // address of the target's metrics; "" = http://host:port/metrics, if it is there
+	Stuck         int           // slow: connections that stop reading; 0 = a third
+	Stall         time.Duration // slow: for how long; 0 = 10 s
+	Resume        bool          // storm: come back with the server's resume token
 
 	Wait      time.Duration // how long to wait for the target to listen, when it does not yet; 0 = not at all
 	ServerPID int           // process to measure; 0 = none
@@ -78,9 +93,14 @@ const (
 	publicationsDefault = 10
 	idleDefault         = 30 * time.Second
 	echoDefault         = 10 * time.Second
+	leadDefault         = 3 * time.Second
+	stallDefault        = 10 * time.Second
+	channelsRateDefault = 1000
+	pressRateDefault    = 10
 	timeoutDefault      = 10 * time.Minute
 	targetDefault       = "ws://127.0.0.1:8000/connection/websocket"
 	perSource           = 500
+	graceDefault        = 10 * time.Second
 )
 
 func (c Config) withDefaults() Config {
@@ -98,8 +118,23 @@ func (c Config) withDefaults() Config {
 		def(&c.Duration, echoDefault)
 	case c.Scenario == Idle && !c.Hold:
 		def(&c.Duration, idleDefault)
+	case c.Scenario == Channels:
+		def(&c.Duration, echoDefault)
+		def(&c.PublishRate, channelsRateDefault)
+	case c.Scenario.presses():
+		def(&c.Duration, leadDefault)
+		def(&c.PublishRate, pressRateDefault)
 	}
-	def(&c.Timeout, timeoutDefault+c.Duration+2*c.Settle+c.Wait)
+	if c.Scenario == Slow {
+		def(&c.Stuck, (c.Connections+2)/3)
+		def(&c.Stall, stallDefault)
+	}
+	if c.Scenario.presses() {
+		def(&c.Channels, 1)
+		def(&c.Subscriptions, c.Channels)
+		def(&c.Grace, graceDefault)
+	}
+	def(&c.Timeout, timeoutDefault+2*c.Duration+2*c.Settle+c.Wait+c.Stall)
 	return c
 }
 
@@ -120,8 +155,15 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(c.Scenario == Idle || c.Scenario == Fanout || c.Scenario == Echo,
-		"--scenario %q is unknown: idle, fanout or echo", c.Scenario)
+	check(c.Scenario == Idle || c.Scenario == Fanout || c.Scenario == Echo || c.Scenario.presses(),
+		"--scenario %q is unknown: idle, fanout, echo, channels, slow or storm", c.Scenario)
+	press := c.Scenario.presses()
+	check(c.Channels <= 1 || press, "--channels is for the scenarios channels, slow and storm")
+	check(!press || c.Channels >= 1 && c.Subscriptions >= 1 && c.Subscriptions <= c.Channels,
+		"--subscriptions %d: 1 to the number of --channels, %d", c.Subscriptions, c.Channels)
+	check(c.Stuck == 0 || c.Scenario == Slow && c.Stuck <= c.Connections, "--stuck %d: for --scenario slow, at most --connections", c.Stuck)
+	check(c.Stall == 0 || c.Scenario == Slow, "--stall is for --scenario slow")
+	check(!c.Resume || c.Scenario == Storm, "--resume is for --scenario storm")
 	check(c.Encoding == "json" || c.Encoding == "protobuf", "--encoding %q is unknown: json or protobuf", c.Encoding)
 	check(c.Via == "api" || c.Via == "client", "--via %q is unknown: api or client", c.Via)
 	check(c.Connections > 0, "--connections %d: at least 1", c.Connections)
@@ -134,6 +176,7 @@ func (c Config) Validate() error {
 		"rate": c.ConnectRate, "publish-rate": c.PublishRate, "message-rate": c.MessageRate, "window": float64(c.Window),
 		"burst": float64(c.Burst), "active": float64(c.Active), "server-pid": float64(c.ServerPID), "duration": float64(c.Duration),
 		"settle": float64(c.Settle), "grace": float64(c.Grace), "timeout": float64(c.Timeout), "step-timeout": float64(c.StepTimeout), "wait": float64(c.Wait),
+		"stuck": float64(c.Stuck), "stall": float64(c.Stall), "channels": float64(c.Channels), "subscriptions": float64(c.Subscriptions),
 	} {
 		check(v >= 0, "--%s is below zero", name)
 	}

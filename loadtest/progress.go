@@ -61,7 +61,7 @@ func (p *progress) end() {
 
 // line is what is to be shown now.
 func (r *run) line(phase string) string {
-	c := r.e.Snapshot()
+	c := r.d().Snapshot()
 	elapsed := r.s.Clock().Sub(r.began).Seconds()
 	out := fmt.Sprintf("%6.1f s  %s: %s of %s connections", elapsed, phase, grouped(c.Ready), grouped(r.cfg.Connections))
 	add := func(n int, what string) {
@@ -79,12 +79,22 @@ func (r *run) line(phase string) string {
 	add(c.Late, "out of order")
 	add(c.Altered, "altered")
 	add(c.Pongs, "pongs")
+	if r.press != nil {
+		s := r.press.c.Status()
+		add(s.Stalled, "stopped reading")
+		add(s.Ended, "of them ended")
+		add(s.Told, "lost and told")
+		add(s.Away, "away")
+		add(s.Back, "back")
+		add(s.Recovered, "recovered")
+		add(s.Unrecovered, "not recovered")
+	}
 	return out
 }
 
 // counts are the numbers of an event.
 func (r *run) counts() map[string]any {
-	c := r.e.Snapshot()
+	c := r.d().Snapshot()
 	return map[string]any{
 		"ready": c.Ready, "failed": c.Failed, "died": c.Died, "published": c.Published, "sent": c.Sent, "received": c.Received, "others": c.Others,
 	}

@@ -31,6 +31,7 @@ type Report struct {
 	Heartbeat   Heartbeat      `json:"heartbeat"`
 	Delivery    *Delivery      `json:"delivery,omitempty"`
 	Echo        *EchoResult    `json:"echo,omitempty"`
+	Pressure    *Pressure      `json:"pressure,omitempty"`
 	Others      *Others        `json:"others,omitempty"`
 	Marks       []Mark         `json:"marks"`
 	Cost        *Cost          `json:"server_cost,omitempty"`
@@ -221,6 +222,10 @@ func (r *Report) judge() {
 	if e := r.Echo; e != nil {
 		fail(e.Refused, "messages refused: %s")
 	}
+	if p := r.Pressure; p != nil {
+		fail(p.Refused, "publications refused: %s")
+		r.Failures = append(r.Failures, p.failures(r.Scenario)...)
+	}
 	if o := r.Others; o != nil && !o.Alike {
 		r.Failures = append(r.Failures, fmt.Sprintf("connections received different publications: %s to %s each, or not in the same order",
 			grouped(o.Min), grouped(o.Max)))
@@ -234,6 +239,9 @@ func (r *Report) verified() (all []Verified) {
 	}
 	if r.Echo != nil {
 		all = append(all, r.Echo.Verified)
+	}
+	if r.Pressure != nil {
+		all = append(all, r.Pressure.Verified)
 	}
 	return all
 }

@@ -51,14 +51,18 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*Report, error) {
 			return nil, fmt.Errorf("--server-pid %d cannot be read: %w; give the process id of a server on this host", cfg.ServerPID, err)
 		}
 	}
-	e, err := engine.New(cfg.engineConfig(t, &s))
+	r := &run{cfg: cfg, s: s, proc: proc, began: s.Clock(), ended: make(chan error, 1), control: make(chan string)}
+	if cfg.Scenario.presses() {
+		r.press, err = newPress(&cfg, t, &s)
+	} else {
+		r.e, err = engine.New(cfg.engineConfig(t, &s))
+	}
 	if err != nil {
 		return nil, advise(err)
 	}
-	r := &run{cfg: cfg, s: s, e: e, proc: proc, began: s.Clock(), ended: make(chan error, 1), control: make(chan string)}
 	r.show = newProgress(s.Progress, s.Terminal)
 	r.report = &Report{
-		Version: s.Version, Scenario: cfg.Scenario, Target: "ws://" + t.host + e.Path(), Encoding: cfg.Encoding, Payload: cfg.PayloadBytes,
+		Version: s.Version, Scenario: cfg.Scenario, Target: "ws://" + t.host + r.d().Path(), Encoding: cfg.Encoding, Payload: cfg.PayloadBytes,
 		BusyPoll: cfg.BusyPoll, Started: r.began.UTC(), Connections: Connections{Asked: cfg.Connections, AskedRate: cfg.ConnectRate},
 	}
 	if cfg.EchoPath == "" {
@@ -71,7 +75,8 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*Report, error) {
 type run struct {
 	cfg      Config
 	s        Surroundings
-	e        *engine.Engine
+	e        *engine.Engine // of idle, fanout and echo
+	press    *press         // of the others
 	proc     fs.FS
 	show     *progress
 	report   *Report
@@ -83,10 +88,30 @@ type run struct {
 	told     int // publications of others that an event told of
 }
 
+// driver is what every test has: the connections.
+type driver interface {
+	Run() error
+	Connect() error
+	Tick()
+	Done() <-chan error
+	Stop() error
+	Close(context.Context) error
+	Snapshot() engine.Counters
+	Census() (engine.Census, error)
+	Path() string
+}
+
+func (r *run) d() driver {
+	if r.press != nil {
+		return r.press.c
+	}
+	return r.e
+}
+
 func (r *run) run(outer context.Context) (*Report, error) {
 	ctx, cancel := context.WithTimeoutCause(outer, r.cfg.Timeout, fmt.Errorf("the time limit of %s (--timeout) is over", r.cfg.Timeout))
 	defer cancel()
-	go func() { r.ended <- r.e.Run() }()
+	go func() { r.ended <- r.d().Run() }()
 	if r.s.Control != nil {
 		go listen(r.s.Control, r.control, ctx.Done())
 	}
@@ -110,12 +135,12 @@ func (r *run) run(outer context.Context) (*Report, error) {
 func (r *run) phases(ctx context.Context) error {
 	r.mark(markStart)
 	r.event("start", map[string]any{"pid": os.Getpid(), "connections": r.cfg.Connections})
-	if err := r.task(ctx, "connecting", r.e.Connect); err != nil {
+	if err := r.task(ctx, "connecting", r.d().Connect); err != nil {
 		return advise(err)
 	}
 	r.mark(markConnected)
 	r.event("connected", r.counts())
-	if r.e.Snapshot().Ready == 0 && ctx.Err() == nil {
+	if r.d().Snapshot().Ready == 0 && ctx.Err() == nil {
 		return engine.ErrAllGone
 	}
 	pause := r.cfg.Settle
@@ -126,7 +151,11 @@ func (r *run) phases(ctx context.Context) error {
 		return err
 	}
 	r.mark(markIdle)
-	if err := r.traffic(ctx); err != nil {
+	traffic := r.traffic
+	if r.press != nil {
+		traffic = r.pressure
+	}
+	if err := traffic(ctx); err != nil {
 		return err
 	}
 	if r.cfg.Hold && ctx.Err() == nil {
@@ -190,7 +219,7 @@ func (r *run) task(ctx context.Context, name string, start func() error) error {
 	stopped := ctx.Done()
 	for {
 		select {
-		case err := <-r.e.Done():
+		case err := <-r.d().Done():
 			r.show.phase(r.line(name))
 			return err
 		case err := <-r.ended:
@@ -198,13 +227,14 @@ func (r *run) task(ctx context.Context, name string, start func() error) error {
 			return fmt.Errorf("the event loop ended: %w", err)
 		case <-stopped:
 			stopped = nil
-			if err := r.e.Stop(); err != nil {
+			if err := r.d().Stop(); err != nil {
 				return err
 			}
 		case line, ok := <-r.control:
 			r.command(line, ok)
 		case <-ticker.C:
-			r.e.Tick()
+			r.d().Tick()
+			r.sample()
 			r.show.update(r.s.Clock(), func() string { return r.line(name) })
 		}
 	}
@@ -215,7 +245,11 @@ func (r *run) hold(ctx context.Context, name string, d time.Duration, untilRelea
 	if !untilReleased && d <= 0 || ctx.Err() != nil {
 		return nil
 	}
-	ticker := time.NewTicker(tickIdle)
+	pause := tickIdle
+	if r.press != nil {
+		pause = tickBusy // it publishes meanwhile
+	}
+	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	until := r.s.Clock().Add(d)
 	for untilReleased && !r.released || r.s.Clock().Before(until) {
@@ -228,10 +262,11 @@ func (r *run) hold(ctx context.Context, name string, d time.Duration, untilRelea
 		case line, ok := <-r.control:
 			r.command(line, ok)
 		case <-ticker.C:
-			r.e.Tick()
+			r.d().Tick()
+			r.sample()
 			r.tellOthers()
 			r.show.update(r.s.Clock(), func() string { return r.line(name) })
-			if r.e.Snapshot().Ready == 0 {
+			if r.d().Snapshot().Ready == 0 {
 				return engine.ErrAllGone
 			}
 		}
@@ -261,8 +296,8 @@ func (r *run) command(line string, ok bool) {
 	switch word, rest, _ := strings.Cut(strings.TrimSpace(line), " "); word {
 	case "":
 	case "mark":
-		r.e.Tick()
-		if census, err := r.e.Census(); err == nil { // also orders the mark behind the tick
+		r.d().Tick()
+		if census, err := r.d().Census(); err == nil { // also orders the mark behind the tick
 			r.last = census
 		}
 		m := r.mark(strings.TrimSpace(rest))
@@ -274,7 +309,7 @@ func (r *run) command(line string, ok bool) {
 
 // tellOthers writes an event for every publication of others that all connections have received.
 func (r *run) tellOthers() {
-	if r.s.Events == nil {
+	if r.s.Events == nil || r.e == nil {
 		return
 	}
 	n, p, err := r.e.Whole()
@@ -286,7 +321,7 @@ func (r *run) tellOthers() {
 
 // mark notes what the processes have used until now.
 func (r *run) mark(name string) Mark {
-	c := r.e.Snapshot()
+	c := r.d().Snapshot()
 	m := Mark{Name: name, Seconds: r.s.Clock().Sub(r.began).Seconds(), Ready: c.Ready, Received: c.Received + c.Others}
 	if p, err := readProcess(r.proc, "self"); err == nil {
 		m.Self = &p
@@ -305,14 +340,14 @@ const closeTime = 10 * time.Second
 
 // close takes a last look at the connections and ends them.
 func (r *run) close() error {
-	r.e.Tick()
-	if census, err := r.e.Census(); err == nil {
+	r.d().Tick()
+	if census, err := r.d().Census(); err == nil {
 		r.last = census
 	}
 	r.event("closing", r.counts())
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	if err := r.e.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if err := r.d().Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	r.show.end()

@@ -232,7 +232,7 @@ func TestWrongTargetsAreExplained(t *testing.T) {
 		{"port", func(c *Config) { c.Target = "127.0.0.1:99999" }, "99999"},
 		{"too many", func(c *Config) { c.Connections = 90_000_000 }, "descriptors"},
 		{"process", func(c *Config) { c.ServerPID = 1 << 30 }, "--server-pid"},
-		{"scenario", func(c *Config) { c.Scenario = "party" }, "idle, fanout or echo"},
+		{"scenario", func(c *Config) { c.Scenario = "party" }, "idle, fanout, echo"},
 		{"payload", func(c *Config) { c.PayloadBytes = 3 }, "--payload"},
 	} {
 		cfg := small(addr, Idle)

@@ -1,8 +1,10 @@
 package loadtest
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -34,6 +36,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 			t.add(" of %s/s asked", grouped(int(e.AskedRate)))
 		}
 		t.quantiles("round trip", e.Latency)
+	}
+	if r.Pressure != nil {
+		t.pressure(r.Pressure)
 	}
 	if o := r.Others; o != nil {
 		t.row("from others", "%s received, %s to %s per connection", grouped(o.Received), grouped(o.Min), grouped(o.Max))
@@ -133,20 +138,17 @@ func (t *table) verdict(r *Report) {
 			t.line("    - %s", f)
 		}
 	}
-	causes := make([]string, 0, len(r.Causes))
-	for text := range r.Causes {
-		causes = append(causes, text)
-	}
-	slices.SortFunc(causes, func(a, b string) int {
-		if d := r.Causes[b] - r.Causes[a]; d != 0 {
-			return d
-		}
-		return strings.Compare(a, b)
-	})
-	for _, text := range causes {
+	for _, text := range byCount(r.Causes) {
 		t.line("    %9s × %s", grouped(r.Causes[text]), text)
 	}
 	t.line("")
+}
+
+// byCount are the texts of counted things, the most frequent first.
+func byCount(n map[string]int) []string {
+	texts := slices.Collect(maps.Keys(n))
+	slices.SortFunc(texts, func(a, b string) int { return cmp.Or(n[b]-n[a], strings.Compare(a, b)) })
+	return texts
 }
 
 // micros writes microseconds in a fitting unit.

@@ -45,7 +45,7 @@ func (c *Config) resolve(ctx context.Context) (t target, err error) {
 	if t.remote, err = lookUp(ctx, u); err != nil {
 		return t, fmt.Errorf("--target %q: %w", c.Target, err)
 	}
-	if c.Scenario != Fanout || c.Via != "api" {
+	if !c.Scenario.presses() && (c.Scenario != Fanout || c.Via != "api") {
 		return t, nil
 	}
 	api := c.API

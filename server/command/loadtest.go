@@ -15,9 +15,9 @@ import (
 
 // loadtestCommand is the command line of a load test: its fields become a loadtest.Config.
 type loadtestCommand struct {
-	Scenario string `default:"idle" enum:"idle,fanout,echo" help:"idle holds connections, fanout publishes to all of them, echo sends messages that come back."`
+	Scenario string `default:"idle" enum:"idle,fanout,echo,channels,slow,storm" help:"idle holds connections, fanout publishes to all of them, echo sends messages that come back, channels publishes to many channels, slow has some stop reading, storm cuts all at once."`
 	Target   string `aliases:"url" default:"ws://127.0.0.1:8000/connection/websocket" placeholder:"URL" help:"WebSocket address of the server (${default})."`
-	API      string `name:"api" placeholder:"URL" help:"Its HTTP API, for fanout (default: /api on the target's host and port)."`
+	API      string `name:"api" placeholder:"URL" help:"Its HTTP API, to publish by (default: /api on the target's host and port)."`
 	APIKey   string `name:"api-key" env:"SHOAL_HTTP_API_KEY" placeholder:"KEY" help:"Key of the HTTP API."`
 	Token    string `placeholder:"JWT" help:"Token every connection connects with (default: none)."`
 	Encoding string `default:"json" enum:"json,protobuf" help:"json or protobuf."`
@@ -29,7 +29,7 @@ type loadtestCommand struct {
 	Sources     int           `placeholder:"N" help:"Source addresses 127.0.0.x to use (default: one for every 500 connections to a loopback target)."`
 	StepTimeout time.Duration `default:"30s" help:"For each step of opening a connection."`
 	Payload     int           `default:"128" help:"Bytes of a message (${default})."`
-	Duration    time.Duration `placeholder:"TIME" help:"idle: how long to hold (30s, with --hold none); echo: how long to send (10s)."`
+	Duration    time.Duration `placeholder:"TIME" help:"idle: how long to hold (30s, with --hold none); echo, channels: how long to send (10s); slow, storm: how long before and after (3s)."`
 	Settle      time.Duration `placeholder:"TIME" help:"Pause before and after the traffic, so that memory at rest is measured."`
 	Grace       time.Duration `default:"10s" help:"How long to wait for missing messages when nothing more comes."`
 	Timeout     time.Duration `placeholder:"TIME" help:"Limit for the whole test (default: 10m more than what it is told to take)."`
@@ -38,11 +38,19 @@ type loadtestCommand struct {
 
 	Publications int     `default:"10" help:"fanout: publications to make (${default})."`
 	Burst        int     `default:"1" help:"fanout: publications made at once."`
-	PublishRate  float64 `placeholder:"N" help:"fanout: publications a second (default: the next when the one before has reached everybody)."`
+	PublishRate  float64 `placeholder:"N" help:"Publications a second (fanout: the next when the one before has reached everybody; channels: 1000 over all; slow, storm: 10)."`
 	Via          string  `default:"api" enum:"api,client" help:"fanout: publish by the HTTP api or by one of the connections, client."`
 	EchoPath     string  `placeholder:"PATH" help:"echo: path of a bare echo endpoint (default: publish to an own channel)."`
 	Active       int     `placeholder:"N" help:"echo: connections that send (default: all)."`
 	MessageRate  float64 `placeholder:"N" help:"echo: messages a second over all (default: each sends when its last one came back)."`
+
+	Channels      int           `placeholder:"N" help:"channels, slow, storm: number of channels (1)."`
+	Subscriptions int           `placeholder:"N" help:"channels, slow, storm: channels of each connection (default: all)."`
+	Random        bool          `help:"channels, slow, storm: publish to channels drawn at random, not in turn."`
+	Metrics       string        `placeholder:"URL" help:"channels, slow, storm: the server's metrics (default: /metrics on the target's host and port, if they are there)."`
+	Stuck         int           `placeholder:"N" help:"slow: connections that stop reading (default: a third)."`
+	Stall         time.Duration `placeholder:"TIME" help:"slow: for how long (10s)."`
+	Resume        bool          `help:"storm: come back by the server's resume tokens."`
 
 	ServerPID int    `name:"server-pid" placeholder:"PID" help:"Measure this process: its CPU and memory per connection and message."`
 	BusyPoll  bool   `help:"Never sleep, so that the server does not pay for waking this process. Needs a processor of its own."`
@@ -66,6 +74,7 @@ func (c *loadtestCommand) config() loadtest.Config {
 		StepTimeout: c.StepTimeout, PayloadBytes: c.Payload, Duration: c.Duration, Settle: c.Settle, Grace: c.Grace, Timeout: c.Timeout, Wait: c.Wait,
 		Publications: c.Publications, Burst: c.Burst, PublishRate: c.PublishRate, Via: c.Via, EchoPath: c.EchoPath, Active: c.Active,
 		MessageRate: c.MessageRate, ServerPID: c.ServerPID, BusyPoll: c.BusyPoll, Hold: c.Hold,
+		Channels: c.Channels, Subscriptions: c.Subscriptions, Random: c.Random, Metrics: c.Metrics, Stuck: c.Stuck, Stall: c.Stall, Resume: c.Resume,
 	}
 }
 

@@ -1,0 +1,296 @@
+package crowd
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+
+	"shoal/codec/handshake"
+	"shoal/codec/proto"
+	"shoal/codec/ws"
+	"shoal/loop"
+)
+
+// client is the Crowd as the handler of its peers' connections.
+type client Crowd
+
+var (
+	_ loop.Handler    = (*client)(nil)
+	_ loop.Shutdowner = (*client)(nil)
+)
+
+// Open begins the handshake.
+func (h *client) Open(slot uint32) {
+	e := (*Crowd)(h)
+	c := e.conns.At(slot)
+	e.offer.Key = e.key(c.number)
+	e.l.Commit(slot, handshake.AppendRequest(e.l.Begin(slot), &e.offer))
+	e.enter(slot, c, stepUpgrading)
+}
+
+// Data reads the answer to the handshake, then frames.
+func (h *client) Data(slot uint32, p []byte) {
+	e := (*Crowd)(h)
+	c := e.conns.At(slot)
+	c.heard = e.l.Now()
+	if c.tail == 0 {
+		e.bytes(slot, c, p)
+		return
+	}
+	i := c.tail
+	c.tail = 0
+	e.buffers.Grow(i, len(p))
+	b := e.buffers.At(i)
+	b.B = append(b.B, p...)
+	e.bytes(slot, c, b.B)
+	e.buffers.Return(i)
+}
+
+var errEOF = errors.New("the target ended the connection without a close frame")
+
+// EOF ends a connection that the server left without a close frame.
+func (h *client) EOF(slot uint32) {
+	e := (*Crowd)(h)
+	if c := e.conns.At(slot); c.step == stepReady {
+		e.leave(slot, errEOF, 0)
+	} else {
+		e.leave(slot, fmt.Errorf("the target closed the connection during %s", c.step), 0)
+	}
+}
+
+// Timer ends a connection whose server does not answer or has fallen silent.
+func (h *client) Timer(slot uint32) {
+	e := (*Crowd)(h)
+	c := e.conns.At(slot)
+	if c.step != stepReady {
+		e.drop(slot, fmt.Errorf("no answer within %s: %s", e.cfg.StepTimeout, c.step))
+		return
+	}
+	if silent := e.l.Now() - c.heard; silent < e.patience(c) {
+		e.l.Arm(slot, e.patience(c)-silent)
+		return
+	}
+	e.drop(slot, fmt.Errorf("silence: the target announced a ping every %d s and sent none", c.ping))
+}
+
+// Shutdown says goodbye.
+func (h *client) Shutdown(slot uint32) {
+	e := (*Crowd)(h)
+	var last []byte
+	if e.conns.At(slot).step > stepUpgrading {
+		last = ws.AppendMasked(nil, ws.CloseOp, e.mask(), closeBody(ws.CodeNormal))
+	}
+	e.l.CloseAfter(slot, last, loop.ReasonShutdown)
+}
+
+// Closed keeps the books.
+func (h *client) Closed(slot uint32, why loop.Reason, err error) {
+	e := (*Crowd)(h)
+	c := e.conns.At(slot)
+	cause := e.cause
+	if cause == nil {
+		cause = describe(c.step, why, err)
+	}
+	for _, i := range [...]*uint32{&c.tail, &c.body} {
+		if *i != 0 {
+			e.buffers.Return(*i)
+			*i = 0
+		}
+	}
+	e.ended(c, cause)
+	e.cause, e.code, e.wait = nil, 0, 0
+	e.wake()
+}
+
+// describe says in words why the loop closed a connection.
+func describe(s step, why loop.Reason, err error) error {
+	switch {
+	case why == loop.ReasonDial && err != nil:
+		return fmt.Errorf("the connection cannot be opened: %w", err)
+	case err != nil:
+		return fmt.Errorf("the connection was lost (%s): %w", s, err)
+	default:
+		return fmt.Errorf("the connection was lost (%s): %s", s, why)
+	}
+}
+
+// bytes reads on: p begins where the last complete thing ended.
+func (e *Crowd) bytes(slot uint32, c *conn, p []byte) {
+	if c.step == stepUpgrading {
+		var ok bool
+		if p, ok = e.upgraded(slot, c, p); !ok {
+			return
+		}
+	}
+	for e.peers[c.number].at == slot+1 && c.flags&connClosed == 0 {
+		n, ev := c.parser.Next(p, &e.limits)
+		p = p[n:]
+		switch ev.Kind {
+		case ws.Data:
+			e.piece(slot, c, &ev)
+		case ws.Ping:
+			e.count.PingFrames++
+			e.send(slot, ws.PongOp, ev.Payload)
+		case ws.Pong:
+		case ws.Close:
+			c.flags |= connClosed
+			e.leave(slot, fmt.Errorf("closed by the target: %d %s", ev.Code, ev.Payload), ev.Code)
+		case ws.Fail:
+			e.drop(slot, fmt.Errorf("the target broke the WebSocket protocol: %s", ev.Reason))
+		case ws.None:
+			if n > 0 {
+				continue
+			}
+			e.keep(c, p)
+			return
+		}
+	}
+}
+
+// keep borrows a buffer for an incomplete rest.
+func (e *Crowd) keep(c *conn, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	c.tail = e.buffers.Borrow(len(p))
+	b := e.buffers.At(c.tail)
+	b.B = append(b.B, p...)
+}
+
+// piece collects a message that came in pieces; one that is whole goes on as it lies.
+func (e *Crowd) piece(slot uint32, c *conn, ev *ws.Event) {
+	if ev.First && ev.Final {
+		e.message(slot, c, ev.Payload)
+		return
+	}
+	if c.body == 0 {
+		c.body = e.buffers.Borrow(len(ev.Payload) + c.parser.Pending())
+	}
+	e.buffers.Grow(c.body, len(ev.Payload))
+	b := e.buffers.At(c.body)
+	b.B = append(b.B, ev.Payload...)
+	if !ev.Final {
+		return
+	}
+	i := c.body
+	c.body = 0
+	e.message(slot, c, b.B)
+	e.buffers.Return(i)
+}
+
+const (
+	cacheSlots         = 2048 // publications that are decoded only once while they are under way
+	cacheFrameBytesMax = 64 << 10
+)
+
+// cached is a reply that held a publication, and what was in it.
+type cached struct {
+	reply []byte
+	m     arrival
+}
+
+// message handles a whole one, reply by reply. A publication is the same bytes for everybody: it is decoded for the first who
+// gets it and compared for the others.
+func (e *Crowd) message(slot uint32, c *conn, p []byte) {
+	for len(p) > 0 && e.peers[c.number].at == slot+1 {
+		one := p[:e.first(p)]
+		p = p[len(one):]
+		guess := &e.cache[maphash.Bytes(e.seed, one)%cacheSlots]
+		if len(guess.reply) > 0 && bytes.Equal(one, guess.reply) {
+			e.receive(c, &guess.m, false)
+			continue
+		}
+		e.replies(slot, c, one, guess)
+	}
+}
+
+// first is the length of the first reply of a message, what separates it from the next included.
+func (e *Crowd) first(p []byte) int {
+	if e.cfg.Encoding == proto.Protobuf {
+		size, n := binary.Uvarint(p)
+		if n <= 0 || size > uint64(len(p)-n) {
+			return len(p) // the decoder will say what is wrong
+		}
+		return n + int(size)
+	}
+	if i := bytes.IndexByte(p, '\n'); i >= 0 {
+		return i + 1
+	}
+	return len(p)
+}
+
+// replies decodes, which is one reply if the target keeps to the protocol.
+func (e *Crowd) replies(slot uint32, c *conn, p []byte, into *cached) {
+	e.decoder.Reset(p, e.cfg.Encoding, proto.Limits{})
+	var r proto.Reply
+	for n := 0; e.peers[c.number].at == slot+1; n++ {
+		ok, err := e.decoder.Next(&r)
+		if err != nil {
+			e.drop(slot, fmt.Errorf("the target sent what is no reply of the client protocol: %w", err))
+			return
+		}
+		if !ok {
+			return
+		}
+		if r.Push == nil || r.Push.Pub == nil {
+			e.reply(slot, c, &r)
+			continue
+		}
+		at, known := e.byName[r.Push.Channel]
+		if !known {
+			e.count.Misrouted++
+			continue
+		}
+		m := e.read(r.Push.Pub, at)
+		e.receive(c, &m, false)
+		if n == 0 && len(p) <= cacheFrameBytesMax {
+			*into = cached{append(into.reply[:0], p...), m}
+		}
+	}
+}
+
+// reply handles what is no publication.
+func (e *Crowd) reply(slot uint32, c *conn, r *proto.Reply) {
+	switch {
+	case r.Id == idConnect:
+		e.connected(slot, c, r)
+	case r.Id >= idSubscribe:
+		e.answered(slot, c, r)
+	case r.Push != nil:
+		if u := r.Push.Unsubscribe; u != nil {
+			e.unsubscribed(slot, c, r.Push.Channel, u)
+		}
+	case r.Error != nil:
+		e.drop(slot, fmt.Errorf("error %d: %s", r.Error.Code, r.Error.Message))
+	default:
+		e.count.Pings++
+		if c.flags&connPong != 0 {
+			e.count.Pongs++
+			e.send(slot, e.op, e.pong)
+		}
+	}
+}
+
+// resubscribeFrom is the first code of an unsubscribe after which a client subscribes again: 2500, insufficient state.
+const resubscribeFrom = 2500
+
+// unsubscribed subscribes again from the position, where the code asks for it.
+func (e *Crowd) unsubscribed(slot uint32, c *conn, name string, u *proto.Unsubscribe) {
+	j := e.find(c.number, name)
+	if j < 0 {
+		e.count.Misrouted++
+		return
+	}
+	if u.Code < resubscribeFrom || !e.cfg.Positions {
+		e.drop(slot, fmt.Errorf("unsubscribed by the target: %d %s", u.Code, u.Reason))
+		return
+	}
+	e.results.Unsubscribed++
+	e.peers[c.number].flags |= peerMissed
+	e.subsOf(c.number)[j].flags &^= subLive
+	c.waiting++
+	e.scratch = e.command(e.scratch[:0], &proto.Command{Id: idSubscribe + uint32(j), Subscribe: e.request(c.number, j)})
+	e.send(slot, e.op, e.scratch)
+}

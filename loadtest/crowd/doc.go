@@ -1,0 +1,17 @@
+// Package crowd is the client side of the load tests that press on a server: many channels, receivers that stop reading, and
+// everybody coming back at once. Like package engine it is one event loop and knows the server by its protocol alone; it differs in
+// that its connections are peers who may leave and return, each subscribed to several channels.
+//
+// A [Crowd] is told what to do by its few methods, which any goroutine may call: Connect, then Publish, during which Stall and
+// Rouse, or Storm, may happen, then Drain, then Close. Done tells when Connect, Storm or Drain has ended.
+//
+// A connection costs its slot in the loop, one conn and one peer here, and a subscription 32 bytes; none of it has pointers. Only
+// resume tokens, when they are asked for, are kept as bytes of their own.
+//
+// # What is verified
+//
+// Each publication carries the channel it was made for and its sequence there (see engine/message). For each subscription the
+// sequences that came are followed, and so are the offsets the server gives: a sequence that is skipped is a loss. The loss was
+// told when the server made it visible by then: offsets left out as many, or a subscribe that came back not recovered. Any other
+// loss is silent, and a failure in every scenario. What comes twice or after a later one always is.
+package crowd
