@@ -101,6 +101,9 @@ func (e *Crowd) Drain(grace time.Duration) error {
 	})
 }
 
+// quietTime is the silence after which nothing is taken to be under way to those who were told that something was lost.
+const quietTime = int64(time.Second)
+
 type draining struct {
 	e     *Crowd
 	grace int64
@@ -111,8 +114,12 @@ func (t *draining) stop(int64) {}
 func (t *draining) step(now int64) (busy bool) {
 	e := t.e
 	failed := e.results.refusal
+	quiet := e.unanswered() == 0 && e.count.Ready == e.everOpen-e.results.Gone-e.count.Died // and all are back
+	if quiet && e.owed > 0 && now-e.lastGot > quietTime {
+		e.forgive()
+	}
 	switch {
-	case e.owed <= 0 && e.unanswered() == 0 && e.count.Ready == e.everOpen-e.results.Gone-e.count.Died:
+	case quiet && e.owed <= 0:
 		e.finish(failed)
 	case now-e.lastGot > t.grace+e.asleep(now):
 		e.forgive()

@@ -6,7 +6,7 @@ import (
 	"shoal/loop/poll"
 )
 
-// Stall has the stuck peers stop reading: no recv until Rouse, and a small receive buffer, so that what is sent to them piles up at
+// Stall has the stuck peers stop reading: no recv until Rouse, and a receive buffer that does not grow, so that what is sent to them piles up at
 // the server. Those who are ended meanwhile do not notice before Rouse.
 func (e *Crowd) Stall() error {
 	return e.post(func(e *Crowd) {
@@ -53,8 +53,10 @@ func (e *Crowd) Rouse() error {
 }
 
 const (
-	smallBytes = 4 << 10   // the receive buffer of a stuck peer; the kernel doubles it
-	wideBytes  = 256 << 10 // when it reads again: with a small one the rest would take minutes
+	// smallBytes is the receive buffer of a stuck peer. The kernel has offered a window of 64 KiB by then: with less it would have
+	// to drop what it offered to take, and the server would see a dead network instead of a receiver that does not read.
+	smallBytes = 64 << 10
+	wideBytes  = 256 << 10 // when it reads again, so that it catches up sooner
 )
 
 // narrow is the kernel, but that sockets may have small receive buffers. The options can only be set once a socket is connected.

@@ -1,0 +1,326 @@
+package crowd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"shoal/codec/proto"
+	"shoal/loadtest/engine"
+)
+
+// patience bounds every wait of a test; nothing is measured by it.
+const patience = 20 * time.Second
+
+// flaws are what a server does wrong; nil ones it does right.
+type flaws struct {
+	// deliver decides what a member is sent of a publication; the default is that publication.
+	deliver func(m *member, p *proto.Publication) []*proto.Publication
+	// recovered decides what a member who comes back is sent.
+	recovered func(m *member, missed []*proto.Publication) ([]*proto.Publication, bool)
+	// greet may refuse the n-th upgrade, from 0.
+	greet func(n int) (status int, header http.Header)
+	// answer is what the API says instead.
+	answer string
+	// crosstalk: publications go to the members of all channels, under their names.
+	crosstalk bool
+	// mute: no offsets, no recovery.
+	mute bool
+}
+
+// flawed is a server of the client protocol and of the API that makes mistakes on purpose.
+type flawed struct {
+	f        flaws
+	mu       sync.Mutex
+	streams  map[string][]*proto.Publication
+	members  map[*member]bool
+	upgrades int
+}
+
+// member is one connection.
+type member struct {
+	s      *flawed
+	ws     *websocket.Conn
+	enc    proto.Encoding
+	number int // in the order of coming
+	subs   map[string]bool
+	got    int // publications delivered
+	held   *proto.Publication
+}
+
+func serveFlawed(t *testing.T, f flaws) netip.AddrPort {
+	t.Helper()
+	s := &flawed{f: f, streams: map[string][]*proto.Publication{}, members: map[*member]bool{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ws", s.upgrade)
+	mux.HandleFunc("/api/publish", s.api)
+	mux.HandleFunc("/api/batch", s.api)
+	server := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		s.mu.Lock()
+		for m := range s.members {
+			m.ws.Close()
+		}
+		s.mu.Unlock()
+		server.Close()
+	})
+	return netip.MustParseAddrPort(server.Listener.Addr().String())
+}
+
+func (s *flawed) api(w http.ResponseWriter, r *http.Request) {
+	type publish struct {
+		Channel string          `json:"channel"`
+		Data    json.RawMessage `json:"data"`
+	}
+	var one publish
+	var batch struct {
+		Commands []struct {
+			Publish publish `json:"publish"`
+		} `json:"commands"`
+	}
+	var body bytes.Buffer
+	_, _ = body.ReadFrom(r.Body)
+	if s.f.answer != "" {
+		_, _ = w.Write([]byte(s.f.answer))
+		return
+	}
+	if strings.HasSuffix(r.URL.Path, "/publish") {
+		_ = json.Unmarshal(body.Bytes(), &one)
+		s.publish(one.Channel, one.Data)
+		_, _ = w.Write([]byte(`{"result":{}}`))
+		return
+	}
+	_ = json.Unmarshal(body.Bytes(), &batch)
+	replies := make([]string, len(batch.Commands))
+	for i, c := range batch.Commands {
+		s.publish(c.Publish.Channel, c.Publish.Data)
+		replies[i] = `{"publish":{}}`
+	}
+	_, _ = w.Write([]byte(`{"replies":[` + strings.Join(replies, ",") + `]}`))
+}
+
+func (s *flawed) publish(name string, data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &proto.Publication{Data: data, Offset: uint64(len(s.streams[name]) + 1)}
+	if s.f.mute {
+		p.Offset = 0
+	}
+	s.streams[name] = append(s.streams[name], p)
+	for m := range s.members {
+		if !m.subs[name] && !s.f.crosstalk {
+			continue
+		}
+		out := []*proto.Publication{p}
+		if m.got++; s.f.deliver != nil {
+			out = s.f.deliver(m, p)
+		}
+		for _, p := range out {
+			as := name
+			for other := range m.subs {
+				if s.f.crosstalk {
+					as = other
+				}
+			}
+			m.reply(&proto.Reply{Push: &proto.Push{Channel: as, Pub: p}})
+		}
+	}
+}
+
+func (s *flawed) upgrade(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	n := s.upgrades
+	s.upgrades++
+	s.mu.Unlock()
+	if s.f.greet != nil {
+		if status, header := s.f.greet(n); status != 0 {
+			for name, v := range header {
+				w.Header()[name] = v
+			}
+			w.WriteHeader(status)
+			return
+		}
+	}
+	u := websocket.Upgrader{Subprotocols: []string{"centrifuge-protobuf"}, CheckOrigin: func(*http.Request) bool { return true }}
+	c, err := u.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	m := &member{s: s, ws: c, number: n, subs: map[string]bool{}}
+	if c.Subprotocol() != "" {
+		m.enc = proto.Protobuf
+	}
+	defer func() {
+		s.mu.Lock()
+		delete(s.members, m)
+		s.mu.Unlock()
+		c.Close()
+	}()
+	for {
+		_, p, err := c.ReadMessage()
+		if err != nil {
+			return
+		}
+		m.commands(p)
+	}
+}
+
+func (m *member) commands(p []byte) {
+	var d proto.Decoder
+	d.Reset(p, m.enc, proto.Limits{})
+	var c proto.Command
+	for {
+		if ok, err := d.Next(&c); !ok || err != nil {
+			return
+		}
+		m.s.mu.Lock()
+		switch {
+		case c.Connect != nil:
+			m.s.members[m] = true
+			m.reply(&proto.Reply{Id: c.Id, Connect: &proto.ConnectResult{Client: "x"}})
+		case c.Subscribe != nil:
+			m.subscribe(c.Id, c.Subscribe)
+		}
+		m.s.mu.Unlock()
+	}
+}
+
+func (m *member) subscribe(id uint32, r *proto.SubscribeRequest) {
+	name := strings.Clone(r.Channel)
+	stream := m.s.streams[name]
+	res := &proto.SubscribeResult{}
+	if !m.s.f.mute {
+		res = &proto.SubscribeResult{Recoverable: true, Positioned: true, Epoch: "e", Offset: uint64(len(stream))}
+		if r.Recover {
+			res.WasRecovering, res.Recovered = true, true
+			res.Publications = stream[r.Offset:]
+			if m.s.f.recovered != nil {
+				res.Publications, res.Recovered = m.s.f.recovered(m, res.Publications)
+			}
+		}
+	}
+	m.subs[name] = true
+	m.reply(&proto.Reply{Id: id, Subscribe: res})
+}
+
+// reply is called with the server's lock held.
+func (m *member) reply(r *proto.Reply) {
+	b, err := proto.AppendReply(nil, m.enc, r)
+	if err != nil {
+		panic(err)
+	}
+	op := websocket.TextMessage
+	if m.enc == proto.Protobuf {
+		op = websocket.BinaryMessage
+	}
+	_ = m.ws.WriteMessage(op, b)
+}
+
+// end closes a connection with a code. The server's lock is held.
+func (m *member) end(code int) {
+	_ = m.ws.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(code, "slow"))
+	delete(m.s.members, m)
+}
+
+const testRun = 0xabc
+
+// drive runs a crowd until the test ends and has it connected.
+func drive(t *testing.T, remote netip.AddrPort, cfg Config) *Crowd {
+	t.Helper()
+	cfg.Remote, cfg.Host, cfg.Path, cfg.Channel, cfg.Run = remote, "test", "/ws", "room", testRun
+	cfg.API = engine.API{Remote: remote, Host: "test", Path: "/api/publish"}
+	e, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, stop := make(chan error, 1), make(chan struct{})
+	go func() { ended <- e.Run() }()
+	go func() {
+		for tick := time.NewTicker(2 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				e.Tick()
+			case <-stop:
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		if err := e.Validate(); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := e.Close(ctx); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if err := e.buffers.Validate(); err != nil || e.buffers.Len() != 0 {
+			t.Errorf("%d buffers borrowed at the end, %v", e.buffers.Len(), err)
+		}
+	})
+	do(t, e, nil, e.Connect())
+	return e
+}
+
+// do waits for the end of a task, which is to be want.
+func do(t *testing.T, e *Crowd, want, start error) {
+	t.Helper()
+	if start != nil {
+		t.Fatal(start)
+	}
+	select {
+	case err := <-e.Done():
+		if want == nil && err != nil || want != nil && (err == nil || !strings.Contains(err.Error(), want.Error())) {
+			t.Errorf("the task ended with %v, want %v", err, want)
+		}
+	case <-time.After(patience):
+		t.Fatalf("the task did not end: %+v %+v", e.Snapshot(), e.Status())
+	}
+}
+
+// until waits for a condition of the counters.
+func until(t *testing.T, e *Crowd, what string, cond func(engine.Counters, Status) bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !cond(e.Snapshot(), e.Status()); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s: %+v %+v", what, e.Snapshot(), e.Status())
+		}
+	}
+}
+
+func published(n int) func(engine.Counters, Status) bool {
+	return func(c engine.Counters, _ Status) bool { return c.Answered >= n }
+}
+
+// finish takes the census and the results.
+func finish(t *testing.T, e *Crowd) (engine.Counters, engine.Census, Status, Outcome) {
+	t.Helper()
+	census, err := e.Census()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type results struct {
+		s Status
+		o Outcome
+	}
+	answer := make(chan results, 1)
+	if err := e.post(func(e *Crowd) { answer <- results{e.results.Status, e.results.Outcome} }); err != nil {
+		t.Fatal(err)
+	}
+	r := <-answer
+	return e.Snapshot(), census, r.s, r.o
+}
