@@ -190,13 +190,16 @@ func (t *table) pressure(p *Pressure) {
 }
 
 func (t *table) slow(s *SlowResult) {
-	t.row("did not read", "%s for %.1f s: %s received everything, %s were ended, %s were told of losses", grouped(s.Stalled), s.Seconds,
+	t.row("did not read", "%s for %.1f s: %s received everything, %s were ended, %s were told of a gap", grouped(s.Stalled), s.Seconds,
 		grouped(s.Whole), grouped(s.Ended), grouped(s.Missed))
 	for _, text := range byCount(s.Codes) {
 		t.row("", "%9s × %s", grouped(s.Codes[text]), text)
 	}
 	if s.Gone > 0 {
 		t.row("", "%s could not come back and lost %s", grouped(s.Gone), grouped(s.LostGone))
+	}
+	if s.Silent > 0 {
+		t.row("", "of the expected, they lost %s silently", grouped(s.Silent))
 	}
 	t.row("came back", "%s subscriptions recovered with %s publications, %s did not recover, %s were ended and began anew",
 		grouped(s.Recovered), grouped(s.RecoveredPublications), grouped(s.Unrecovered), grouped(s.Unsubscribed))

@@ -1,0 +1,263 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+// long is a history that has all a test publishes.
+var long = map[string]any{"channel.without_namespace.history_size": 5000, "channel.without_namespace.history_ttl": "10m"}
+
+func TestManyChannelsReachEachReceiverOnceAndInOrder(t *testing.T) {
+	addr, _ := serve(t, nil)
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		each   [2]int // receivers of a channel
+	}{
+		{"one of many each", func(c *Config) { c.Channels, c.Subscriptions = 60, 1 }, [2]int{5, 5}},
+		{"all of some, Protobuf", func(c *Config) { c.Channels, c.Encoding, c.PublishRate = 5, "protobuf", 100 }, [2]int{300, 300}},
+		{"some of many, at random, busy", func(c *Config) { c.Channels, c.Subscriptions, c.Random, c.BusyPoll = 100, 4, true, true }, [2]int{12, 12}},
+		{"one", func(c *Config) { c.PublishRate = 50 }, [2]int{300, 300}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := small(addr, Channels)
+			cfg.ServerPID = self()
+			c.change(&cfg)
+			r, err := try(t, t.Context(), cfg, Surroundings{})
+			well(t, r, err)
+			p := r.Pressure
+			if p.Published < 10 || p.Answered != p.Published || p.Received != p.Expected || p.Latency.Count != int64(p.Received) || p.PerSecond <= 0 ||
+				[2]int{p.ReceiversMin, p.ReceiversMax} != c.each || c.each[0] == c.each[1] && !cfg.Random && p.Received != p.Published*c.each[0] {
+				t.Errorf("%+v", p)
+			}
+			if w := p.Writes; w == nil || w.Deliveries != float64(p.Received) || w.PerDelivery <= 0 {
+				t.Errorf("writes %+v", w)
+			}
+			if r.Cost == nil || r.Cost.MessageUS <= 0 {
+				t.Errorf("cost %+v", r.Cost)
+			}
+		})
+	}
+}
+
+func TestThoseWhoDoNotReadLoseNothingSilently(t *testing.T) {
+	for _, encoding := range []string{"json", "protobuf"} {
+		t.Run(encoding, func(t *testing.T) {
+			flags := map[string]any{"client.queue_max_size": 256 << 10, "client.recovery_max_publication_limit": 0}
+			for k, v := range long {
+				flags[k] = v
+			}
+			addr, _ := serve(t, flags)
+			cfg := small(addr, Slow)
+			cfg.Encoding, cfg.Connections, cfg.Stuck, cfg.Stall, cfg.PayloadBytes, cfg.PublishRate = encoding, 30, 10, 2*time.Second, 20_000, 60
+			cfg.ServerPID, cfg.Duration = self(), 500*time.Millisecond
+			r, err := try(t, t.Context(), cfg, Surroundings{})
+			if err != nil || !r.OK {
+				t.Fatal(err)
+			}
+			s := r.Pressure.Slow
+			if s.Stalled != 10 || s.Ended == 0 || s.Recovered < s.Ended || s.Silent+s.Away+s.Gone+r.Pressure.Told != 0 || r.Pressure.Received != 30*r.Pressure.Published {
+				t.Errorf("%+v\n%+v", r.Pressure, s)
+			}
+			n := 0
+			for _, k := range s.Codes {
+				n += k
+			}
+			if n != s.Ended || s.RSSPeak == 0 || s.RSSBefore == 0 || s.During == nil || s.During.Count < 500 || s.Seconds < 1.9 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+func TestLossesThatAreToldAreCounted(t *testing.T) {
+	addr, _ := serve(t, map[string]any{"client.queue_max_size": 256 << 10, "channel.without_namespace.history_size": 3})
+	cfg := small(addr, Slow)
+	cfg.Connections, cfg.Stuck, cfg.Stall, cfg.PayloadBytes, cfg.PublishRate = 20, 5, 2*time.Second, 20_000, 60
+	cfg.Duration = 500 * time.Millisecond
+	r, err := try(t, t.Context(), cfg, Surroundings{})
+	if err != nil || !r.OK || r.Pressure.Slow.Ended == 0 || r.Pressure.Slow.Unrecovered == 0 || r.Pressure.Told == 0 ||
+		r.Pressure.Received+r.Pressure.Told != 20*r.Pressure.Published {
+		t.Errorf("%v\n%+v\n%+v", err, r.Pressure, r.Pressure.Slow)
+	}
+}
+
+func TestAllComeBackFromAStorm(t *testing.T) {
+	addr, _ := serve(t, long)
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+	}{
+		{"one channel", func(*Config) {}},
+		{"two of five, Protobuf", func(c *Config) { c.Encoding, c.Channels, c.Subscriptions, c.PublishRate = "protobuf", 5, 2, 50 }},
+		{"two of five, by resume token", func(c *Config) { c.Channels, c.Subscriptions, c.Resume = 5, 2, true }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := small(addr, Storm)
+			cfg.ServerPID = self()
+			c.change(&cfg)
+			r, err := try(t, t.Context(), cfg, Surroundings{})
+			well(t, r, err)
+			p, s := r.Pressure, r.Pressure.Storm
+			if s.Cut != 300 || s.Back != 300 || s.Recovered != 300*max(cfg.Subscriptions, 1) || s.RecoveredPublications == 0 || s.Again != 0 || p.Received != p.Expected {
+				t.Errorf("%+v\n%+v", p, s)
+			}
+			if cfg.Resume && s.Resumed != 300 || s.Own.Count != 300 || s.Away.Min < 500_000 || s.CPU <= 0 || s.Overflows == nil || s.Drops == nil {
+				t.Errorf("%+v\n%+v", s, s.Own)
+			}
+		})
+	}
+}
+
+func TestAStormThatLosesFails(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		flags map[string]any
+		want  string
+	}{
+		{"history too short", map[string]any{"channel.without_namespace.history_size": 1}, "did not recover"},
+		{"no positions", map[string]any{"channel.without_namespace.force_recovery": false, "channel.without_namespace.history_size": 0, "channel.without_namespace.history_ttl": "0s"}, "no position to recover from"},
+		{"too many", map[string]any{"client.connection_limit": 60}, "could not be opened"},
+	} {
+		addr, _ := serve(t, c.flags)
+		cfg := small(addr, Storm)
+		cfg.Connections, cfg.PublishRate = 100, 50
+		r, err := try(t, t.Context(), cfg, Surroundings{})
+		if !errors.Is(err, ErrFailed) || r.OK || !strings.Contains(strings.Join(r.Failures, "\n"), c.want) {
+			t.Errorf("%s: %v, want …%s…", c.name, err, c.want)
+		}
+	}
+}
+
+func TestPressureThatIsInterruptedGivesAReport(t *testing.T) {
+	addr, _ := serve(t, long)
+	for _, c := range []struct {
+		after    string
+		scenario Scenario
+	}{{"publishing", Channels}, {"stalling", Slow}, {"cut", Storm}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		events := newLines()
+		cfg := small(addr, c.scenario)
+		if c.scenario == Channels {
+			cfg.Duration = time.Hour
+		} else if c.scenario == Slow {
+			cfg.Stall = time.Hour
+		}
+		cfg.Timeout = 3 * time.Hour
+		go func() {
+			events.until(t, `"event":"`+c.after+`"`)
+			time.Sleep(50 * time.Millisecond) // for a few publications to be under way
+			cancel()
+		}()
+		r, err := try(t, ctx, cfg, Surroundings{Events: events})
+		if err != nil || !r.OK || !r.Interrupted || r.Pressure == nil || r.Pressure.Received != r.Pressure.Expected {
+			t.Errorf("%s: %v %+v", c.scenario, err, r)
+		}
+		cancel()
+	}
+}
+
+func TestServerThatDiesUnderPressureIsReported(t *testing.T) {
+	for _, scenario := range []Scenario{Channels, Slow, Storm} {
+		addr, stop := serve(t, long)
+		events := newLines()
+		cfg := small(addr, scenario)
+		cfg.Duration, cfg.Grace = 500*time.Millisecond, time.Second
+		go func() {
+			events.until(t, `"event":"publishing"`)
+			stop()
+		}()
+		r, err := try(t, t.Context(), cfg, Surroundings{Events: events})
+		if !errors.Is(err, ErrFailed) || r.OK {
+			t.Errorf("%s: %v %+v", scenario, err, r)
+		}
+	}
+}
+
+func TestEachBrokenPromiseFails(t *testing.T) {
+	one := int64(1)
+	for want, c := range map[string]struct {
+		scenario Scenario
+		p        Pressure
+	}{
+		"lost: 1":                   {Channels, Pressure{Verified: Verified{Lost: 1}}},
+		"with connections that die": {Channels, Pressure{Verified: Verified{LostDead: 1}}},
+		"came twice: 1":             {Storm, Pressure{Verified: Verified{Duplicates: 1}, Storm: &Storming{}}},
+		"out of order: 1":           {Slow, Pressure{Verified: Verified{Reordered: 1}, Slow: &SlowResult{}}},
+		"altered: 1":                {Channels, Pressure{Verified: Verified{Altered: 1}}},
+		"at the wrong":              {Channels, Pressure{Verified: Verified{Misrouted: 1}}},
+		"publications refused: 1":   {Channels, Pressure{Refused: 1}},
+		"though the target told: 1": {Channels, Pressure{Told: 1}},
+		"silently":                  {Slow, Pressure{Slow: &SlowResult{Silent: 1}}},
+		"did not read, were ended":  {Slow, Pressure{Slow: &SlowResult{Away: 1}}},
+		"not come back: 2":          {Storm, Pressure{Storm: &Storming{Cut: 3, Back: 1}}},
+		"did not recover: 1":        {Storm, Pressure{Storm: &Storming{Unrecovered: 1}}},
+		"ListenOverflows":           {Storm, Pressure{Storm: &Storming{Overflows: &one}}},
+		"ListenDrops":               {Storm, Pressure{Storm: &Storming{Drops: &one}}},
+	} {
+		r := Report{Scenario: c.scenario, Pressure: &c.p}
+		if r.judge(); r.OK || len(r.Failures) != 1 || !strings.Contains(r.Failures[0], want) {
+			t.Errorf("%q, want …%s…", r.Failures, want)
+		}
+	}
+	told := Report{Scenario: Slow, Pressure: &Pressure{Told: 5, Slow: &SlowResult{Ended: 3, Missed: 1}}}
+	if told.judge(); !told.OK {
+		t.Errorf("losses that were told: %q", told.Failures)
+	}
+}
+
+func TestMetricsAreReadAndSummed(t *testing.T) {
+	m := parseMeasures([]byte("# HELP a b\na_total 3\nb{x=\"1 2\"} 4\nb{x=\"}\"} 5.5 1700000000000\nnonsense\nc 1e3\nd nan?\n"))
+	if m["a_total"] != 3 || m["b"] != 9.5 || m["c"] != 1000 || len(m) != 3 {
+		t.Errorf("%v", m)
+	}
+	if w := writes(m, nil); w != nil {
+		t.Errorf("%+v", w)
+	}
+	before := measures{"shoal_deliveries_total": 10, "shoal_loop_writes_total": 5}
+	after := measures{"shoal_deliveries_total": 30, "shoal_loop_writes_total": 10, "shoal_loop_writevs_total": 5}
+	if w := writes(before, after); w == nil || w.Deliveries != 20 || w.Calls != 10 || w.PerDelivery != 0.5 {
+		t.Errorf("%+v", w)
+	}
+}
+
+func TestTheAcceptQueuesCountersAreFound(t *testing.T) {
+	const text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPHPHits\nTcpExt: 1 22 33 4\nIpExt: InNoRoutes\nIpExt: 0\n"
+	proc := fstest.MapFS{"net/netstat": {Data: []byte(text)}, "7/net/netstat": {Data: []byte(strings.ReplaceAll(text, "22", "44"))}}
+	if a := readAccepts(proc, 0); a != (accepts{true, 22, 33}) {
+		t.Errorf("%+v", a)
+	}
+	if a := readAccepts(proc, 7); a != (accepts{true, 44, 33}) {
+		t.Errorf("%+v", a)
+	}
+	if a := readAccepts(proc, 8); a.known {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestPressureThatCannotBeIsExplained(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"--subscriptions 3":       func(c *Config) { c.Channels, c.Subscriptions = 2, 3 },
+		"--stuck 5":               func(c *Config) { c.Scenario, c.Stuck = Storm, 5 },
+		"--stuck 301":             func(c *Config) { c.Scenario, c.Stuck = Slow, 301 },
+		"--stall is for":          func(c *Config) { c.Stall = 1 },
+		"--resume is for":         func(c *Config) { c.Resume = true },
+		"--channels is for":       func(c *Config) { c.Scenario, c.Channels = Idle, 5 },
+		"--metrics \"nowhere\"":   func(c *Config) { c.Metrics = "nowhere" },
+		"--metrics: dial":         func(c *Config) { c.Metrics = "http://127.0.0.1:1/metrics" },
+		"has none (status 404)":   func(c *Config) { c.Metrics = "http://" + c.Target + "/nothing" },
+		"no address of a plain H": func(c *Config) { c.API = "https://x" },
+	} {
+		addr, _ := serve(t, nil)
+		cfg := small(addr, Channels)
+		change(&cfg)
+		if r, err := try(t, t.Context(), cfg, Surroundings{}); err == nil || !strings.Contains(err.Error(), want) || r != nil && r.OK {
+			t.Errorf("%v, want …%s…", err, want)
+		}
+	}
+}
