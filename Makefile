@@ -114,7 +114,7 @@ CLIENT_CPU ?= 1
 ROUNDS     ?= 5
 
 .PHONY: bench
-bench: bench-micro bench-api bench-fanout bench-process ## everything that is measured
+bench: bench-micro bench-api bench-fanout bench-process bench-pressure ## everything that is measured
 
 .PHONY: bench-micro
 bench-micro: ## the benchmarks of single packages (BENCH=regexp chooses)
@@ -133,6 +133,10 @@ bench-fanout: ## one publication to CONNS against bare writes to the same socket
 .PHONY: bench-process
 bench-process: build ## ROUNDS cold servers: memory and CPU per connection, echo, fan-out, memory after traffic
 	@CONNS=$(CONNS) ROUNDS=$(ROUNDS) PORT=$(PORT) SERVER_CPU=$(SERVER_CPU) CLIENT_CPU=$(CLIENT_CPU) bash loadtest/bench.sh $(BIN)
+
+.PHONY: bench-pressure
+bench-pressure: build ## many channels, receivers that stop reading and a reconnect storm, verified, with CONNS connections
+	@CONNS=$(CONNS) PORT=$(PORT) SERVER_CPU=$(SERVER_CPU) CLIENT_CPU=$(CLIENT_CPU) bash loadtest/pressure.sh $(BIN)
 
 .PHONY: budget
 budget: ## the memory ledger and what a collection costs, against server/docs/BUDGET.md

@@ -7,5 +7,5 @@
 // is in [Config] and [Surroundings], everything it has to tell in [Report] and in the lines of events.
 //
 // Scenarios: idle holds the connections and counts what others publish; fanout publishes to all; echo sends messages that come
-// back. README.md is the walk-through.
+// back. channels, slow and storm press on the server; their connections are package crowd's. README.md is the walk-through.
 package loadtest

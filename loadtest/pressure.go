@@ -66,14 +66,14 @@ func (r *run) pressure(ctx context.Context) error {
 	if p.c.Status().Unplaced > 0 && cfg.Scenario == Storm {
 		return fmt.Errorf("channel %q has no position to recover from: let the target keep history and recover there (force_recovery)", cfg.Channel)
 	}
-	var err error
-	if p.before, err = p.metrics.read(ctx); err != nil && cfg.Metrics != "" {
-		return err
-	}
-	p.netstat[0] = readAccepts(r.proc, cfg.ServerPID)
 	if ctx.Err() != nil {
 		return nil
 	}
+	var unread, err error
+	if p.before, unread = p.metrics.read(context.WithoutCancel(ctx)); unread != nil && cfg.Metrics != "" {
+		return unread
+	}
+	p.netstat[0] = readAccepts(r.proc, cfg.ServerPID)
 	r.event("publishing", r.counts())
 	if err := p.c.Publish(crowd.Publishing{Rate: cfg.PublishRate, Random: cfg.Random}); err != nil {
 		return err
@@ -88,7 +88,9 @@ func (r *run) pressure(ctx context.Context) error {
 		}
 	}
 	// What was published must arrive, also when the test was interrupted.
-	err = errors.Join(err, r.task(context.WithoutCancel(ctx), "awaiting the rest", func() error { return p.c.Drain(cfg.Grace) }))
+	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.Grace+drainTime)
+	defer cancel()
+	err = errors.Join(err, r.task(rest, "awaiting the rest", func() error { return p.c.Drain(cfg.Grace) }))
 	r.mark(markTraffic)
 	r.event("delivered", r.counts())
 	p.netstat[1] = readAccepts(r.proc, cfg.ServerPID)
@@ -133,6 +135,9 @@ func (r *run) storm(ctx context.Context) error {
 	r.event("back", r.counts())
 	return r.hold(ctx, "publishing", r.cfg.Duration, false)
 }
+
+// drainTime bounds the wait for the rest beyond the time of grace: a server that sends and sends need not be waited for.
+const drainTime = time.Minute
 
 const samplePeriod = 50 * time.Millisecond
 

@@ -143,9 +143,10 @@ func TestPressureThatIsInterruptedGivesAReport(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		events := newLines()
 		cfg := small(addr, c.scenario)
-		if c.scenario == Channels {
+		switch c.scenario {
+		case Channels:
 			cfg.Duration = time.Hour
-		} else if c.scenario == Slow {
+		case Slow:
 			cfg.Stall = time.Hour
 		}
 		cfg.Timeout = 3 * time.Hour
