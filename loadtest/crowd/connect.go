@@ -287,6 +287,7 @@ func (e *Crowd) ready(slot uint32, c *conn) {
 		e.returned(p, now)
 	}
 	p.attempts = 0
+	e.lastGot = now
 	e.l.Disarm(slot)
 	if c.ping > 0 {
 		e.l.Arm(slot, e.patience(c))

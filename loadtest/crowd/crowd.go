@@ -75,7 +75,7 @@ type Crowd struct {
 	code     ws.CloseCode // of the close frame, for Closed
 	wait     int64        // Retry-After of a refusal, for Closed
 	owed     int          // publications on their way to subscriptions that count
-	lastGot  int64        // when one arrived
+	lastGot  int64        // when one arrived, or a peer was on its way back
 	everOpen int          // peers that were ready once
 	under    int          // peers on their first way to ready
 

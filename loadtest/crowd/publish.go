@@ -90,7 +90,7 @@ func (e *Crowd) refused(err error) {
 }
 
 // Drain ends the stream and waits until everybody is back and has received what is owed. Done follows: with engine.ErrGrace when
-// something is missing and no publication came for the time of grace.
+// something is missing and nothing came, nor anybody back, for the time of grace.
 func (e *Crowd) Drain(grace time.Duration) error {
 	if grace <= 0 {
 		return errors.New("crowd: no time of grace")

@@ -223,6 +223,7 @@ func (e *Crowd) redial(now int64) (busy bool) {
 			return true
 		}
 		s := heap.Pop(&e.sleepers).(sleeper)
+		e.lastGot = now
 		if err := e.dial(s.number, now); err != nil {
 			e.note(err)
 			e.sleep(s.number)
