@@ -301,7 +301,7 @@ func (s *Shard) thin(m *hub.Member, j *job, h *held, ref shared.Ref) (_ shared.R
 			s.lost(m.Slot, m.Sub)
 			return 0, false
 		}
-		if drop = channel.DropOldest; j.slow == channel.SlowDropOldest {
+		if drop = channel.DropOldest; j.slow == channel.SlowDropOldest && !h.f.signal {
 			if m.Flags&flagDelta != 0 { // what stays must not build on what goes
 				keep = 0
 			}
@@ -309,8 +309,9 @@ func (s *Shard) thin(m *hub.Member, j *job, h *held, ref shared.Ref) (_ shared.R
 		}
 		if s.l.Backlog(m.Slot) > j.keep-s.l.Size(ref) { // of other channels, or partly written
 			s.node.stats.Dropped[channel.DropNewest].Add(1)
-			s.bases(m, false)
-			ref = 0
+			if ref = 0; !h.f.signal {
+				s.bases(m, false)
+			}
 		}
 	}
 	s.node.stats.Dropped[drop].Add(uint64(n))
