@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"shoal/pool/queue"
@@ -196,6 +197,22 @@ func (l *Loop) Resume(slot uint32) {
 func (l *Loop) Work(w Work) {
 	l.works = append(l.works, w)
 	l.askAgain()
+}
+
+// WorkAfter is Work once that time has passed, or when the loop begins to stop.
+func (l *Loop) WorkAfter(w Work, after time.Duration) {
+	if l.stopping != 0 || after <= 0 {
+		l.Work(w)
+		return
+	}
+	at := l.Clock().Add(after)
+	i := len(l.delayed)
+	for i > 0 && l.delayed[i-1].at.After(at) {
+		i--
+	}
+	if l.delayed = slices.Insert(l.delayed, i, delayed{at, w}); i == 0 {
+		l.setAlarm()
+	}
 }
 
 // Peer is the other end's address, asked of the kernel.

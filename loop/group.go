@@ -226,7 +226,7 @@ func (g *Group) release() error {
 func (l *Loop) stop(phase stopPhase) {
 	l.stopping = phase
 	l.unlisten()
-	if phase == stopForced {
+	if l.hasten(); phase == stopForced {
 		l.works = nil
 		l.conns.Each(func(slot uint32, _ *conn) bool {
 			l.drop(slot, ReasonShutdown, nil)

@@ -91,6 +91,7 @@ type Loop struct {
 	dirtyAt   int
 	dead      []uint32 // to free when the callback returns
 	works     []Work
+	delayed   []delayed // sorted
 	inbox     []Message // drained, from inboxAt on not delivered
 	inboxAt   int
 	more      bool // the mailbox may hold messages nobody will wake us for
@@ -209,6 +210,20 @@ func (r *reactor) Tick() {
 // lateTicks is how many ticks at once are no sign of a hold-up.
 const lateTicks = 3
 
+// Alarm begins the works whose time has come.
+func (r *reactor) Alarm() {
+	l := (*Loop)(r)
+	l.begin()
+	n := 0
+	for ; n < len(l.delayed) && !l.delayed[n].at.After(l.Clock()); n++ {
+		l.Work(l.delayed[n].w)
+	}
+	l.delayed = append(l.delayed[:0], l.delayed[n:]...)
+	clear(l.delayed[len(l.delayed) : len(l.delayed)+n])
+	l.setAlarm()
+	l.end()
+}
+
 // Again is one pass: a slice of work, a slice of flushing.
 func (r *reactor) Again() {
 	l := (*Loop)(r)
@@ -238,6 +253,31 @@ func (r *reactor) Again() {
 		return
 	}
 	l.end()
+}
+
+// delayed is a work of WorkAfter.
+type delayed struct {
+	at time.Time
+	w  Work
+}
+
+// setAlarm has the first delayed work begun in time.
+func (l *Loop) setAlarm() {
+	if len(l.delayed) == 0 {
+		return
+	}
+	if err := l.poller.SetAlarm(l.delayed[0].at.Sub(l.Clock())); err != nil {
+		l.cfg.Logger.Error("works begin without their delay", "loop", l.number, "error", err)
+		l.hasten()
+	}
+}
+
+// hasten begins all works that are delayed.
+func (l *Loop) hasten() {
+	for _, d := range l.delayed {
+		l.Work(d.w)
+	}
+	l.delayed = nil
 }
 
 // askAgain asks for a pass.

@@ -446,6 +446,39 @@ type workFunc func(l *Loop) bool
 
 func (f workFunc) Slice(l *Loop) bool { return f(l) }
 
+// Delayed works begin in the order of their times, none before its own, and at once when
+// the loop stops.
+func TestDelayedWorksBeginInTheirOrder(t *testing.T) {
+	type begun struct {
+		name string
+		at   time.Time
+	}
+	begins := make(chan begun, 8)
+	t.Cleanup(func() { // after the loop has stopped
+		if got := receive(t, begins, "work"); got.name != "at the end" {
+			t.Errorf("%s at the end", got.name)
+		}
+	})
+	r := start(t, Config{}, script{})
+	var from time.Time
+	after := func(l *Loop, name string, d time.Duration) {
+		l.WorkAfter(workFunc(func(l *Loop) bool { begins <- begun{name, time.Now()}; return false }), d)
+	}
+	delays := map[string]time.Duration{"now": 0, "soon": time.Millisecond, "later": 3 * time.Millisecond, "last": 5 * time.Millisecond}
+	r.on(0, func(l *Loop) {
+		from = l.Clock()
+		for _, name := range []string{"last", "soon", "now", "later"} {
+			after(l, name, delays[name])
+		}
+		after(l, "at the end", time.Hour)
+	})
+	for _, want := range []string{"now", "soon", "later", "last"} {
+		if got := receive(t, begins, "work"); got.name != want || got.at.Sub(from) < delays[want] {
+			t.Errorf("%s after %v, want %s after %v", got.name, got.at.Sub(from), want, delays[want])
+		}
+	}
+}
+
 func TestPanicInClosedIsCountedAndTheConnIsGone(t *testing.T) {
 	r := start(t, Config{}, script{closed: func(*Loop, uint32, Reason, error) { panic("in Closed") }})
 	r.panics = 1

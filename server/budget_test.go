@@ -202,6 +202,7 @@ func (k *nullNet) Add(int, poll.Interest) error { return nil }
 func (k *nullNet) Mod(int, poll.Interest) error { return nil }
 func (k *nullNet) Del(int) error                { return nil }
 func (k *nullNet) SetAgain(on bool)             { k.again = on }
+func (k *nullNet) SetAlarm(time.Duration) error { return nil }
 func (k *nullNet) SetTick(time.Duration) error  { return nil }
 func (k *nullNet) Stop()                        { k.stopped = true }
 func (k *nullNet) Now() time.Time               { return time.Now() }

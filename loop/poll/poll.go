@@ -35,6 +35,8 @@ type Handler interface {
 	Woken()
 	// Tick runs about once per period set by SetTick; late ticks are merged into one.
 	Tick()
+	// Alarm runs once for the last SetAlarm, when its time has come.
+	Alarm()
 	// Again runs once per pass while SetAgain(true) is renewed, after the descriptors that were ready before it.
 	Again()
 }
@@ -55,6 +57,9 @@ type Poller interface {
 	SetAgain(on bool)
 	// SetTick starts (or with 0 stops) calling Tick every period.
 	SetTick(period time.Duration) error
+	// SetAlarm asks for one call of Alarm after that time, in microseconds rather than ticks, and takes back what was
+	// asked for before.
+	SetAlarm(after time.Duration) error
 	// Run delivers events to h until Stop; nothing is delivered after Stop was called.
 	Run(h Handler) error
 	// Stop makes Run return after the present callback. Called from inside a callback.

@@ -17,12 +17,14 @@ type actor struct {
 	woken func()
 	tick  func()
 	again func()
+	alarm func()
 }
 
 func (a *actor) Ready(fd int, ev Events) { a.ready(fd, ev) }
 func (a *actor) Woken()                  { a.woken() }
 func (a *actor) Tick()                   { a.tick() }
 func (a *actor) Again()                  { a.again() }
+func (a *actor) Alarm()                  { a.alarm() }
 
 type bench struct {
 	testing.TB
@@ -149,6 +151,35 @@ func TestTickComesUntilSwitchedOff(t *testing.T) {
 	}, woken: b.p.Stop})
 	if n != 3 {
 		t.Errorf("%d ticks", n)
+	}
+}
+
+// An alarm set anew takes the former's place, and rings once.
+func TestAlarmRingsOnceForTheLastThatWasSet(t *testing.T) {
+	b := setup(t, Options{})
+	set := func(after time.Duration) {
+		if err := b.p.SetAlarm(after); err != nil {
+			t.Error(err)
+		}
+	}
+	start, rung := time.Now(), 0
+	set(time.Hour)
+	set(2 * time.Millisecond)
+	b.run(&actor{alarm: func() {
+		switch rung++; rung {
+		case 1:
+			if took := time.Since(start); took < 2*time.Millisecond {
+				t.Errorf("it rang after %v", took)
+			}
+			set(0) // at once
+		case 2:
+			set(-time.Second)
+		case 3: // no other comes until the tick does
+			_ = b.p.SetTick(10 * time.Millisecond)
+		}
+	}, tick: b.p.Stop})
+	if rung != 3 {
+		t.Errorf("it rang %d times, want 3", rung)
 	}
 }
 

@@ -17,14 +17,14 @@ func Open() (Poller, Sys, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("poll: open epoll: %w", err)
 	}
-	p := &epoll{np: np, wakeFD: -1, againFD: -1, tickFD: -1}
+	p := &epoll{np: np, wakeFD: -1, againFD: -1, tickFD: -1, alarmFD: -1}
 	if err := p.open(); err != nil {
 		return nil, nil, errors.Join(err, p.Close())
 	}
 	return p, &kernel{}, nil
 }
 
-// epoll is gnet's poller plus three descriptors of our own. gnet's Trigger is not used for waking: it allocates a
+// epoll is gnet's poller plus four descriptors of our own. gnet's Trigger is not used for waking: it allocates a
 // task and a queue node per call and has no bound; an eventfd write costs one system call and nothing else.
 type epoll struct {
 	np *netpoll.Poller
@@ -33,6 +33,7 @@ type epoll struct {
 	wakeFD  int        // eventfd, edge-triggered, never read: every write is one edge
 	againFD int        // eventfd, the same; written once per pass that asks for another
 	tickFD  int        // timerfd
+	alarmFD int        // timerfd, for one shot
 
 	handler Handler
 	again   bool // Again was asked for and not served
@@ -48,16 +49,20 @@ func (p *epoll) open() (err error) {
 	if p.againFD, err = unix.Eventfd(0, flags); err != nil {
 		return fmt.Errorf("poll: eventfd: %w", err)
 	}
-	if p.tickFD, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
-		return fmt.Errorf("poll: timerfd: %w", err)
+	for _, fd := range [...]*int{&p.tickFD, &p.alarmFD} {
+		if *fd, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+			return fmt.Errorf("poll: timerfd: %w", err)
+		}
 	}
 	for _, fd := range [...]int{p.wakeFD, p.againFD} {
 		if err = p.np.AddRead(&netpoll.PollAttachment{FD: fd}, true); err != nil {
 			return fmt.Errorf("poll: %w", err)
 		}
 	}
-	if err = p.np.AddRead(&netpoll.PollAttachment{FD: p.tickFD}, false); err != nil {
-		return fmt.Errorf("poll: %w", err)
+	for _, fd := range [...]int{p.tickFD, p.alarmFD} {
+		if err = p.np.AddRead(&netpoll.PollAttachment{FD: fd}, false); err != nil {
+			return fmt.Errorf("poll: %w", err)
+		}
 	}
 	return nil
 }
@@ -121,6 +126,14 @@ func (p *epoll) SetTick(period time.Duration) error {
 	return nil
 }
 
+func (p *epoll) SetAlarm(after time.Duration) error {
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(after.Nanoseconds(), 1))} // 0 would stop it
+	if err := unix.TimerfdSettime(p.alarmFD, 0, &spec, nil); err != nil {
+		return fmt.Errorf("poll: set an alarm after %v: %w", after, err)
+	}
+	return nil
+}
+
 func (p *epoll) Run(h Handler) error {
 	p.handler = h
 	err := p.np.Polling(p.ready)
@@ -145,9 +158,12 @@ func (p *epoll) ready(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 			p.handler.Again()
 		}
 	case p.tickFD:
-		var expirations [8]byte
-		if n, _ := rawRead(p.tickFD, expirations[:]); n == len(expirations) {
+		if expired(fd) {
 			p.handler.Tick()
+		}
+	case p.alarmFD:
+		if expired(fd) { // else it was set anew since
+			p.handler.Alarm()
 		}
 	default:
 		p.handler.Ready(fd, hints(ev))
@@ -156,6 +172,13 @@ func (p *epoll) ready(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 		return gneterrors.ErrEngineShutdown
 	}
 	return nil
+}
+
+// expired reads a timerfd: whether it has fired since it was read or set.
+func expired(fd int) bool {
+	var expirations [8]byte
+	n, _ := rawRead(fd, expirations[:])
+	return n == len(expirations)
 }
 
 func hints(ev netpoll.IOEvent) Events {
@@ -177,7 +200,7 @@ func (p *epoll) Stop() { p.stopped = true }
 func (p *epoll) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, fd := range [...]*int{&p.wakeFD, &p.againFD, &p.tickFD} {
+	for _, fd := range [...]*int{&p.wakeFD, &p.againFD, &p.tickFD, &p.alarmFD} {
 		if *fd >= 0 {
 			_ = unix.Close(*fd)
 			*fd = -1

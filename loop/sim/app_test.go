@@ -610,7 +610,7 @@ func (a *app) fanout(payload []byte) {
 		w.ids = append(w.ids, a.tracks[slot])
 	}
 	a.works[w] = true
-	a.l.Work(w)
+	a.l.WorkAfter(w, time.Duration(a.st.rng.IntN(3))*time.Duration(a.st.rng.IntN(3000))*time.Microsecond)
 }
 
 func (w *fanout) Slice(*loop.Loop) bool {

@@ -23,6 +23,8 @@ type poller struct {
 	period  time.Duration // 0 = no ticks
 	onTime  time.Duration // when the next tick should come
 	tickAt  time.Duration // when it will
+	alarmAt time.Duration
+	alarmed bool // alarmAt counts
 	again   bool
 	owed    []int // descriptors that were ready when Again was asked for and were not reported yet
 	owing   bool  // owed was taken
@@ -45,7 +47,7 @@ type watch struct {
 
 // report is one line of what epoll_wait returned.
 type report struct {
-	fd     int // reportTick and reportWake are no descriptors
+	fd     int // reportTick, reportWake and reportRing are no descriptors
 	uses   int // of the descriptor's number, then
 	events poll.Events
 	real   bool // has a cause
@@ -54,6 +56,7 @@ type report struct {
 const (
 	reportTick = -1
 	reportWake = -2
+	reportRing = -3
 )
 
 func (p *poller) Add(fd int, want poll.Interest) error {
@@ -138,6 +141,14 @@ func (p *poller) SetTick(period time.Duration) error {
 	return nil
 }
 
+func (p *poller) SetAlarm(after time.Duration) error {
+	p.alarmed, p.alarmAt = true, p.world.now+after
+	if f := &p.world.cfg.Faults; p.world.chance(f.LateTick) {
+		p.alarmAt += time.Duration(p.world.rng.Int64N(int64(5 * time.Millisecond)))
+	}
+	return nil
+}
+
 func (p *poller) Stop() { p.stopped = true }
 
 func (p *poller) Close() error {
@@ -177,7 +188,7 @@ func (p *poller) Run(h poll.Handler) error {
 // hasWork says whether a pass would find anything.
 func (p *poller) hasWork() bool {
 	w := p.world
-	if p.inPass || p.again || p.woken.Load() || p.period > 0 && p.tickAt <= w.now {
+	if p.inPass || p.again || p.woken.Load() || p.period > 0 && p.tickAt <= w.now || p.alarmed && p.alarmAt <= w.now {
 		return true
 	}
 	for fd := range p.watched {
@@ -262,6 +273,9 @@ func (p *poller) collect() {
 	if p.period > 0 && p.tickAt <= w.now {
 		p.collectTick(f)
 	}
+	if p.alarmed && p.alarmAt <= w.now {
+		p.batch = append(p.batch, report{fd: reportRing})
+	}
 	if !f.InOrder {
 		p.shuffle()
 	}
@@ -330,6 +344,14 @@ func (p *poller) deliver(r report) {
 		p.ticks++
 		w.note("tick", -1, 0, nil)
 		p.handler.Tick()
+		return
+	case reportRing:
+		if !p.alarmed || p.alarmAt > w.now { // set anew since
+			return
+		}
+		p.alarmed = false
+		w.note("alarm", -1, 0, nil)
+		p.handler.Alarm()
 		return
 	case reportWake:
 		w.note("woken", -1, 0, nil)

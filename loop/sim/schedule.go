@@ -45,7 +45,7 @@ func (w *World) runDue() {
 	}
 }
 
-// nextStop is when something is going to happen by itself: an appointment or a tick of a loop that runs.
+// nextStop is when something is going to happen by itself: an appointment, a tick or an alarm of a loop that runs.
 func (w *World) nextStop() (at time.Duration, ok bool) {
 	if len(w.after) > 0 {
 		at, ok = w.after[0].at, true
@@ -53,6 +53,9 @@ func (w *World) nextStop() (at time.Duration, ok bool) {
 	for _, p := range w.pollers {
 		if p.running && p.period > 0 && (!ok || p.tickAt < at) {
 			at, ok = p.tickAt, true
+		}
+		if p.running && p.alarmed && (!ok || p.alarmAt < at) {
+			at, ok = p.alarmAt, true
 		}
 	}
 	return at, ok

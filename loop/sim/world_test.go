@@ -19,6 +19,7 @@ type plain struct {
 	ready       func(fd int, ev poll.Events)
 	woken, tick func()
 	again       func()
+	alarm       func()
 }
 
 func (h *plain) Ready(fd int, ev poll.Events) {
@@ -29,6 +30,7 @@ func (h *plain) Ready(fd int, ev poll.Events) {
 func (h *plain) Woken() { call(h.woken) }
 func (h *plain) Tick()  { call(h.tick) }
 func (h *plain) Again() { call(h.again) }
+func (h *plain) Alarm() { call(h.alarm) }
 
 func call(f func()) {
 	if f != nil {
@@ -304,6 +306,25 @@ func TestAgainComesOncePerRequestInTheNextPass(t *testing.T) {
 	}})
 	if err != nil || !slices.Equal(passes, []int{1, 2, 3}) {
 		t.Errorf("Again in passes %v, %v, want 1 2 3", passes, err)
+	}
+}
+
+func TestAlarmsRingOnceAtTheirTime(t *testing.T) {
+	w := New(Config{})
+	p, _ := newSys(t, w, 0)
+	start := p.Now()
+	_ = p.SetAlarm(time.Hour)
+	_ = p.SetAlarm(3 * time.Millisecond)
+	var rung []time.Duration
+	err := p.Run(&plain{alarm: func() {
+		if rung = append(rung, p.Now().Sub(start).Truncate(time.Millisecond)); len(rung) == 2 {
+			_ = p.SetTick(50 * time.Millisecond)
+			return
+		}
+		_ = p.SetAlarm(10 * time.Millisecond)
+	}, tick: p.Stop})
+	if err != nil || !slices.Equal(rung, []time.Duration{3 * time.Millisecond, 13 * time.Millisecond}) {
+		t.Errorf("rang after %v, %v", rung, err)
 	}
 }
 

@@ -50,6 +50,9 @@ type Options struct {
 	DeltaPublish      bool     `key:"delta_publish" doc:"Publications are made into differences for the subscribers that asked for them, without the delta flag of the API."`
 	AllowTagsFilter   bool     `key:"allow_tags_filter" doc:"Subscribers may ask for publications with certain tags only, by filters of up to 32 nodes and 128 values."`
 
+	BatchMaxDelay time.Duration `key:"batch_max_delay" doc:"Publications wait for the next whole multiple of this time, at most 1s, to reach each client together with what else there is for it then, by one write; 0 = only those of the same turn of the loop go together. Fewer writes for more latency."`
+	BatchMaxSize  int           `key:"batch_max_size" doc:"Publications that do not wait any longer; 0 = 32."`
+
 	SlowPolicy      string `key:"slow_policy" doc:"What becomes of publications for a client that does not read them: disconnect = they wait, until client.queue_max_size closes the connection with 3008; drop_oldest and drop_newest = they wait up to slow_backlog_size; latest = only the last one waits; conflate = only the last one of each value of conflate_tag waits. Where drop_oldest or drop_newest would leave a gap in a subscription with positioning or recovery, it ends with 2500, and the client recovers. Empty = disconnect. Shoal's own."`
 	SlowBacklogSize int    `key:"slow_backlog_size" doc:"Bytes that may wait for a client when drop_oldest or drop_newest drops; 0 = 64 KiB. Shoal's own."`
 	ConflateTag     string `key:"conflate_tag" doc:"The tag of publications that slow_policy = conflate goes by; those without it, or with an empty one, all wait. Shoal's own."`
@@ -116,6 +119,17 @@ func (o *Options) Caching() bool { return o.ForceRecoveryMode == "cache" }
 // History says whether channels keep publications.
 func (o *Options) History() bool { return o.HistorySize > 0 && o.HistoryTTL > 0 }
 
+// batchMaxSizeDefault is batch_max_size where it is 0.
+const batchMaxSizeDefault = 32
+
+// Batch is how long publications wait for more, and how many do not.
+func (o *Options) Batch() (delay time.Duration, full int) {
+	if full = o.BatchMaxSize; full == 0 {
+		full = batchMaxSizeDefault
+	}
+	return o.BatchMaxDelay, full
+}
+
 // Supersedes says whether a publication with these tags takes the place, for a client that
 // does not read, of older ones that had the same value of conflate_tag; the value is empty
 // when it takes that of all.
@@ -143,6 +157,10 @@ func (j *judge) options(o *Options, metaTTL time.Duration) {
 		}
 		j.oneOf("allowed_delta_types", t, deltaTypes)
 	}
+	if o.BatchMaxDelay < 0 || o.BatchMaxDelay > time.Second {
+		j.refuse("batch_max_delay", o.BatchMaxDelay, "outside its bounds", "choose a time from 0 to 1s")
+	}
+	j.between("batch_max_size", o.BatchMaxSize, 0, batchSizeMax)
 	j.oneOf("slow_policy", o.SlowPolicy, slowPolicies)
 	j.between("slow_backlog_size", o.SlowBacklogSize, 0, 1<<30)
 	if p, _ := o.Slow(); p == SlowConflate && o.ConflateTag == "" {
@@ -219,6 +237,7 @@ func (o *Options) idle(say func(key, why string)) {
 		{o.ForcePositioning, o.History(), "force_positioning", noHistory},
 		{o.AllowPositioning, o.History(), "allow_positioning", noHistory},
 		{o.AllowRecovery, o.History(), "allow_recovery", noHistory},
+		{o.BatchMaxSize > 0, o.BatchMaxDelay > 0, "batch_max_size", "batch_max_delay is 0"},
 		{o.SlowBacklogSize > 0, strings.HasPrefix(o.SlowPolicy, "drop_"), "slow_backlog_size", "slow_policy is neither drop_oldest nor drop_newest"},
 		{o.ConflateTag != "", o.SlowPolicy == "conflate", "conflate_tag", "slow_policy is not conflate"},
 		{o.DeltaPublish, len(o.AllowedDeltaTypes) > 0, "delta_publish", "allowed_delta_types is empty"},

@@ -40,9 +40,9 @@ func (n *Node) deliver(name, of string, pub *channel.Publication) (taken bool, e
 	if e := n.room(a.Loops); e != nil {
 		return false, e
 	}
-	e := n.encoders.get()
+	e := n.encoders.Get()
 	forms := e.Publication(n.cfg.Forms, n.cfg.Bytes, wire.Want{Forms: a.Forms, Deltas: a.Deltas}, name, of, pub)
-	n.encoders.put(e)
+	n.encoders.Put(e)
 	f := parcel{name: name, forms: &forms}
 	if of == "" && pub.Offset > 0 {
 		f.place = track.Place{Offset: pub.Offset, Epoch: track.Epoch(n.seed, pub.Epoch)}
@@ -84,9 +84,9 @@ func (n *Node) DeliverSignals(name string, signals []channel.Signal) error {
 	if e := n.room(a.Loops); e != nil {
 		return e
 	}
-	e := n.encoders.get()
+	e := n.encoders.Get()
 	forms := e.Signals(n.cfg.Forms, n.cfg.Bytes, wire.Want{Forms: a.Forms}, name, signals)
-	n.encoders.put(e)
+	n.encoders.Put(e)
 	return n.send(&a, &parcel{name: name, forms: &forms, signal: true})
 }
 
@@ -137,7 +137,7 @@ func (n *Node) send(a *route.Audience, p *parcel) error {
 }
 
 func (n *Node) post(i int, p *parcel) bool {
-	f := n.fanouts.get()
+	f := n.fanouts.Get()
 	f.node = n
 	f.name = append(f.name[:0], p.name...)
 	f.bar, f.place, f.key, f.signal = p.forms.Barred, p.place, p.key, p.signal

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"shoal/codec/proto"
 	"shoal/loop"
 	"shoal/pool/queue"
@@ -46,7 +48,7 @@ func (f *fanout) done() {
 	}
 	f.node.inflight.Add(-f.size)
 	f.size, f.tags = 0, nil
-	f.node.fanouts.put(f)
+	f.node.fanouts.Put(f)
 }
 
 // job is one channel with publications on their way to its members on this loop.
@@ -58,6 +60,17 @@ type job struct {
 	slow   channel.SlowPolicy
 	keep   int                 // bytes that may wait for a member under slow
 	next   queue.FIFO[*fanout] // arrived since; the next round
+	delay  time.Duration       // before a round, for more to arrive
+	full   int                 // publications that are not waited with
+	waits  bool                // for the delay, and has no turn
+}
+
+// Slice implements [loop.Work]: the delay is over.
+func (j *job) Slice(l *loop.Loop) (more bool) {
+	if j.waits { // and was not begun before, because it was full
+		(*j.next.First()).node.shards[l.Index()].begin(j)
+	}
+	return false
 }
 
 // held is a push whose bytes the loop holds: Send takes references.
@@ -96,6 +109,9 @@ func (s *Shard) enqueue(f *fanout) {
 	if id, ok := s.hub.ID(f.name); ok {
 		if j, busy := s.jobs[id]; busy {
 			j.next.Push(f)
+			if j.waits && j.next.Len() >= j.full {
+				s.begin(j)
+			}
 			return
 		}
 	}
@@ -107,22 +123,35 @@ func (s *Shard) enqueue(f *fanout) {
 	}
 	j := s.newJob()
 	j.cursor = c
-	j.slow, j.keep = s.slowPolicy(f.name)
+	j.slow, j.keep, j.delay = channel.SlowDisconnect, 0, 0
+	if o, e := s.node.cfg.Session.Rules.Resolve(stringOf(f.name)); e == nil {
+		j.slow, j.keep = o.Slow()
+		j.delay, j.full = o.Batch()
+	}
 	j.next.Push(f)
 	s.jobs[c.Channel()] = j
-	s.turns.Push(j) // its first round begins with its first turn: what arrives until then goes out together
+	s.await(j)
+}
+
+// await begins the job's next round, or waits with it for more to arrive: until the next
+// whole multiple of the delay, when those of other channels begin too.
+func (s *Shard) await(j *job) {
+	if j.waits = j.delay > 0 && j.next.Len() < j.full; j.waits {
+		s.l.WorkAfter(j, j.delay-time.Duration(s.l.Clock().UnixNano())%j.delay)
+	} else {
+		s.begin(j)
+	}
+}
+
+// begin gives the job a turn; its round begins with that, so that what arrives until then
+// goes out together.
+func (s *Shard) begin(j *job) {
+	j.waits = false
+	s.turns.Push(j)
 	if !s.working {
 		s.working = true
 		s.l.Work(s)
 	}
-}
-
-// slowPolicy is what the channel's options say.
-func (s *Shard) slowPolicy(name []byte) (p channel.SlowPolicy, keep int) {
-	if o, e := s.node.cfg.Session.Rules.Resolve(stringOf(name)); e == nil {
-		return o.Slow()
-	}
-	return channel.SlowDisconnect, 0
 }
 
 // Slice implements [loop.Work]: the jobs take turns until the slice is full, or enough
@@ -154,8 +183,10 @@ func (s *Shard) Slice(l *loop.Loop) (more bool) {
 		}
 		budget -= len(s.members) + s.matching
 		s.matching = 0
-		if len(s.members) > 0 || s.advance(j) {
+		if len(s.members) > 0 {
 			s.turns.Push(j)
+		} else if s.releaseRun(j); j.next.Len() > 0 {
+			s.await(j)
 		} else {
 			s.finish(j)
 		}
@@ -390,12 +421,8 @@ func (s *Shard) drop(slot uint32, d channel.Drop, code channel.DisconnectCode) {
 	s.disconnect(slot, code.Disconnect())
 }
 
-// advance begins the job's next round; false when nothing has arrived for it.
-func (s *Shard) advance(j *job) bool {
-	s.releaseRun(j)
-	if j.next.Len() == 0 {
-		return false
-	}
+// advance begins the job's next round.
+func (s *Shard) advance(j *job) {
 	j.plain = true
 	for range min(j.next.Len(), runMax) {
 		f := j.next.Pop()
@@ -421,7 +448,6 @@ func (s *Shard) advance(j *job) bool {
 		j.run = append(j.run, h)
 	}
 	s.hub.Rewind(&j.cursor)
-	return true
 }
 
 func (s *Shard) releaseRun(j *job) {

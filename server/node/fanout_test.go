@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"shoal/loop"
 	"shoal/server/channel"
@@ -335,4 +336,57 @@ func TestFormsAreChecked(t *testing.T) {
 	if _, err := New(cfg, r.node.broker); err == nil {
 		t.Error("a node with too many wire forms was made")
 	}
+}
+
+// With a delay, publications wait for more: until it is over, or there are enough. Those
+// who subscribe meanwhile get none of them twice.
+func TestPublicationsWaitForMore(t *testing.T) {
+	options := func(name string, delay time.Duration) channel.Options {
+		return channel.Options{Name: name, AllowSubscribeForClient: true, AllowSubscribeForAnonymous: true, BatchMaxDelay: delay, BatchMaxSize: 3,
+			HistorySize: 10, HistoryTTL: time.Hour, ForceRecovery: true}
+	}
+	h := newHouse(t, plan{channels: channel.Config{Namespaces: []channel.Options{options("long", time.Second), options("short", 2*time.Millisecond)}}})
+	rounds := func(name string) (waits bool, run, next int) {
+		h.on(0, func(s *Shard) {
+			if id, ok := s.hub.ID([]byte(name)); ok && s.jobs[id] != nil {
+				j := s.jobs[id]
+				waits, run, next = j.waits, len(j.run), j.next.Len()
+			}
+		})
+		return waits, run, next
+	}
+	g := h.guest("long:a")
+	for time.Now().Nanosecond() > 3e8 { // all of them wait for the next full second
+		time.Sleep(time.Millisecond)
+	}
+	h.pub("long:a", `1`)
+	h.pub("long:a", `2`)
+	if waits, _, next := rounds("long:a"); !waits || next != 2 {
+		t.Errorf("waits %t with %d", waits, next)
+	}
+	late := h.guest()
+	late.do("subscribe", `"channel":"long:a"`)
+	late.sees(`{"id":2,"subscribe":{"recoverable":true,"epoch":"E","offset":2,"positioned":true}}`)
+	h.pub("long:a", `3`) // enough
+	for i := range 3 {
+		g.sees(fmt.Sprintf(`{"push":{"channel":"long:a","pub":{"data":%d,"offset":%d}}}`, i+1, i+1))
+	}
+	late.sees(`{"push":{"channel":"long:a","pub":{"data":3,"offset":3}}}`)
+	h.still()
+	h.pub("long:a", `4`)
+	if waits, _, next := rounds("long:a"); !waits || next != 1 {
+		t.Errorf("waits %t with %d", waits, next)
+	}
+	g.sees(`{"push":{"channel":"long:a","pub":{"data":4,"offset":4}}}`) // when the second is over
+
+	s := h.guest("short:a")
+	for i := range 50 {
+		h.pub("short:a", fmt.Sprint(i))
+	}
+	for i := range 50 {
+		s.sees(fmt.Sprintf(`{"push":{"channel":"short:a","pub":{"data":%d,"offset":%d}}}`, i, i+1))
+	}
+	h.pub("short:a", `"last"`)
+	s.conn.Close() // nobody is left for it
+	h.still()
 }

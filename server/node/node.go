@@ -14,6 +14,7 @@ import (
 	"shoal/codec/ws"
 	"shoal/loop"
 	"shoal/pool/shared"
+	"shoal/pool/spare"
 	"shoal/pool/worker"
 	"shoal/server/auth"
 	"shoal/server/backend"
@@ -106,8 +107,8 @@ type Node struct {
 	filtered  atomic.Int64 // memberships with a tags filter
 	stats     Stats
 	failures  backend.Seldom
-	fanouts   spares[fanout]
-	encoders  spares[wire.Encoder]
+	fanouts   spare.List[fanout]
+	encoders  spare.List[wire.Encoder]
 }
 
 // New returns a node without loops.
@@ -132,7 +133,7 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: cfg, broker: b, dir: route.New(b, cfg.Session.Rules), ids: ids, seed: maphash.MakeSeed(),
-		fanouts: newSpares[fanout](sparesMax), encoders: newSpares[wire.Encoder](encodersMax)}
+		fanouts: spare.New[fanout](sparesMax), encoders: spare.New[wire.Encoder](encodersMax)}
 	n.presence.init()
 	n.occupancy = occupancy.New(occupancy.Config{
 		Backend: cfg.Backend, Rules: cfg.Session.Rules, Workers: cfg.Workers,

@@ -262,7 +262,7 @@ func (s *stage) close(cancel func()) {
 			s.pump()
 		})
 	}
-	for range 3 {
+	for range 10 { // checks are made by goroutines, for which this world's time does not wait
 		at(500*time.Millisecond, s.checkPositions)
 		at(500*time.Millisecond, s.pump)
 	}

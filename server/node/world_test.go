@@ -108,8 +108,8 @@ func (w *lines) Close(slot uint32, code uint32, _ string, why loop.Reason) {
 	w.l.CloseAfter(slot, fmt.Appendf(nil, "closed %d\n", code), why)
 }
 
-// stageRules are namespaces for every kind of channel. In half of the plays members that do
-// not read lose their place.
+// stageRules are namespaces for every kind of channel. In half of the plays publications
+// wait for more, and in half of them members that do not read lose their place.
 func stageRules(t testing.TB, seed uint64) *channel.Rules {
 	base := channel.Options{
 		AllowSubscribeForClient: true, AllowSubscribeForAnonymous: true, AllowPublishForClient: true, AllowPublishForAnonymous: true,
@@ -119,6 +119,9 @@ func stageRules(t testing.TB, seed uint64) *channel.Rules {
 		o := base
 		o.Name = name
 		f(&o)
+		if seed%2 == 0 {
+			o.BatchMaxDelay, o.BatchMaxSize = 4*time.Millisecond, 5
+		}
 		if seed/2%2 == 0 && name == "rec" { // a wildcard has no place to lose, and is left with a gap
 			o.SlowPolicy, o.SlowBacklogSize = "drop_oldest", 400
 		}
