@@ -327,7 +327,7 @@ func (s *Shard) thin(m *hub.Member, j *job, h *held, ref shared.Ref) (_ shared.R
 		if s.l.Backlog(m.Slot) <= keep {
 			return ref, true
 		}
-		if m.Flags&flagPositioned != 0 && !h.f.signal {
+		if m.Flags&flagPositioned != 0 { // it begins anew, with who is there too
 			s.node.stats.Dropped[channel.DropNewest].Add(1)
 			s.lost(m.Slot, m.Sub)
 			return 0, false
