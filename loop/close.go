@@ -50,6 +50,23 @@ func (l *Loop) CloseAfter(slot uint32, last []byte, why Reason) {
 	}
 }
 
+// CloseNow ends a conn with as much of last, behind what is corked, as the kernel takes at once, and waits for nothing:
+// the slot and the descriptor are free when the callback ends. It is for refusals of which there are many, where CloseAfter
+// would keep each for as long as its peer likes, up to Config.CloseWait. A peer that sent more than was read may be reset
+// before it has read last.
+func (l *Loop) CloseNow(slot uint32, last []byte, why Reason) {
+	if c := l.conns.At(slot); c.state == stateOpen {
+		if len(l.cork) > 0 && l.corkSlot == slot {
+			last = append(l.cork, last...)
+			l.cork = last[:0]
+		}
+		if len(last) > 0 {
+			l.writeOrQueue(slot, c, last)
+		}
+	}
+	l.drop(slot, why, nil) // nothing, if the write failed and closed it
+}
+
 // Detach takes an open conn out of the loop: Closed(ReasonDetached) is called and the descriptor, non-blocking and
 // unwatched, is the caller's. Corked replies are written before; a backlog is lost, so detach when Backlog is 0. It
 // returns -1 when the conn is not open.

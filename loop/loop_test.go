@@ -252,6 +252,27 @@ func (r *rig) until(what string, ok func(l *Loop) bool) {
 	}
 }
 
+func TestCloseNowSendsWhatItCanAndKeepsNothing(t *testing.T) {
+	ends := newClosings()
+	r := start(t, Config{CloseWait: time.Hour}, script{data: func(l *Loop, slot uint32, p []byte) {
+		reply(l, slot, "corked ")
+		l.CloseNow(slot, []byte("goodbye"), ReasonLimit)
+		l.CloseNow(slot, []byte("again"), ReasonLimit)
+	}, closed: ends.note})
+	c := r.dial()
+	write(t, c, "x")
+	expect(t, c, "corked goodbye")
+	expectEOF(t, c)
+	if why := receive(t, ends.c, "closing"); why != "limit" {
+		t.Errorf("closed for %s", why)
+	}
+	r.on(0, func(l *Loop) { // the peer has not closed
+		if n := l.conns.Len(); n != 0 {
+			t.Errorf("%d slots are held", n)
+		}
+	})
+}
+
 func TestCloseAfterWithABigBacklogFlushesItAll(t *testing.T) {
 	const size = 8 << 20
 	r := start(t, Config{BacklogBytesMax: 1 << 28, CloseWait: time.Minute}, script{data: func(l *Loop, slot uint32, p []byte) {
