@@ -1,6 +1,9 @@
 package handshake
 
-import "bytes"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // linesMax is how many header lines of one name a Lines keeps. A list header may be split over lines (RFC 9110 §5.3), but
 // nobody splits it further than a proxy or two add to it.
@@ -71,6 +74,8 @@ type Request struct {
 	Minor     int  // 0 for HTTP/1.0, 1 for HTTP/1.1
 	KeepAlive bool // RFC 9112 §9.3
 	Upgrade   bool // header Upgrade lists websocket: the request belongs to CheckUpgrade
+
+	Remote netip.Addr // the client, where somebody in front who is trusted said so; the parser leaves it zero
 
 	connection  bool // header Connection lists upgrade
 	closing     bool // header Connection lists close

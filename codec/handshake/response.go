@@ -78,7 +78,11 @@ func reason(code int) string {
 // AppendRefusal appends the answer to a failure: the status line, what the code demands (Allow with 405; Upgrade and Sec-WebSocket-Version
 // with 426; Retry-After with 503), and the failure's sentence as body. The connection must be closed after it (Connection: close says so),
 // so that nothing sent behind a failed upgrade is ever understood as anything. dst comes back as it was when the status has no answer.
-func AppendRefusal(dst []byte, s Status) []byte {
+func AppendRefusal(dst []byte, s Status) []byte { return AppendRefusalRetry(dst, s, 1) }
+
+// AppendRefusalRetry is AppendRefusal with the seconds of Retry-After, for refusals of which there are many at once: given different ones,
+// clients that heed them do not all come back in the same second.
+func AppendRefusalRetry(dst []byte, s Status, seconds int) []byte {
 	a := s.answer()
 	if a.code == 0 {
 		return dst
@@ -92,7 +96,8 @@ func AppendRefusal(dst []byte, s Status) []byte {
 	case 405: // RFC 9110 §15.5.6
 		dst = append(dst, "\r\nConnection: close\r\nAllow: GET"...)
 	case 503:
-		dst = append(dst, "\r\nConnection: close\r\nRetry-After: 1"...)
+		dst = append(dst, "\r\nConnection: close\r\nRetry-After: "...)
+		dst = strconv.AppendInt(dst, int64(seconds), 10)
 	default:
 		dst = append(dst, "\r\nConnection: close"...)
 	}

@@ -96,6 +96,21 @@ func TestRefusalsAreReadByAnOrdinaryClientAndClose(t *testing.T) {
 	}
 }
 
+func TestARefusalSaysWhenToComeBack(t *testing.T) {
+	for s := range Status(statusesCount) {
+		if s.Code() != 503 {
+			continue
+		}
+		out := string(AppendRefusalRetry(nil, s, 7))
+		if !strings.Contains(out, "\r\nRetry-After: 7\r\n") {
+			t.Errorf("%v: %q", s, out)
+		}
+		if strings.Count(strings.TrimSpace(s.Text()), "\n") != 0 {
+			t.Errorf("%v: the body has more than one line", s)
+		}
+	}
+}
+
 func TestAnswersNeverRepeatTheRequest(t *testing.T) {
 	const canary = "canary\u00a7"
 	for _, in := range []string{

@@ -58,11 +58,15 @@ const (
 
 // Answers of the front door that no parser gives.
 const (
-	NotFound     Status = iota + TwoAuthorizations + 1 // no such path
-	SlowHead                                           // the head did not arrive in time
-	Overloaded                                         // a connection limit is reached
-	ShuttingDown                                       // the node drains
-	Internal                                           // our own fault
+	NotFound          Status = iota + TwoAuthorizations + 1 // no such path
+	SlowHead                                                // the head did not arrive in time
+	Overloaded                                              // a connection limit is reached
+	TooManyHandshakes                                       // so many have not said yet who they are
+	TooFast                                                 // more connections in a second than the node takes
+	AddressFull                                             // the address has as many connections as it may
+	AddressTooFast                                          // more connections in a second than the address may open
+	ShuttingDown                                            // the node drains
+	Internal                                                // our own fault
 )
 
 // Failures a client finds in a response (RFC 6455 §4.1), from [ParseResponse].
@@ -164,6 +168,10 @@ func doorAnswer(s Status) answer {
 		{404, "not-found", "There is nothing at this path."},
 		{408, "slow-head", "The request head did not arrive in time. Send it at once."},
 		{503, "overloaded", "The server holds as many connections as it may. Try again later."},
+		{503, "handshakes", "As many connections as may have not sent their connect command yet. Try again later."},
+		{503, "connection-rate", "More connections arrive in a second than the server takes. Try again later."},
+		{503, "ip-connections", "This address has as many connections as it may. Close one, or try again later."},
+		{503, "ip-connection-rate", "This address opens connections faster than it may. Try again later."},
 		{503, "shutting-down", "The server is shutting down. Connect again; another node will answer."},
 		{500, "internal", "The server made a mistake and logged it."},
 	}[s-NotFound]
