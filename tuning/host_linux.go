@@ -15,3 +15,6 @@ func ReadHost() Host {
 	h.readSysctls(os.DirFS("/proc/sys"))
 	return h
 }
+
+// ReadAcceptQueue asks the kernel.
+func ReadAcceptQueue() AcceptQueue { return readAcceptQueue(os.DirFS("/proc/net")) }
