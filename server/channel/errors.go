@@ -69,7 +69,8 @@ func (c ErrorCode) Known() bool {
 }
 
 // Refusal is how something a client asked for is refused: by an error in the reply
-// or by a disconnect. At most one field is set; the zero value refuses nothing.
+// or by a disconnect. At most one field is set, but that a connect may be answered with an
+// error and then ended; the zero value refuses nothing.
 type Refusal struct {
 	Err        *Error
 	Disconnect *Disconnect

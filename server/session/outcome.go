@@ -112,9 +112,13 @@ func (m *machine) connected() {
 }
 
 // refusedConnect performs a refusal, if it is one: after an error the session is
-// unusable and the deadline to connect in goes on.
+// unusable and the deadline to connect in goes on. With both, the error is told before the
+// end: some SDKs wait for an answer until their own deadline otherwise.
 func (m *machine) refusedConnect(r channel.Refusal) bool {
 	switch {
+	case r.Disconnect != nil && r.Err != nil:
+		m.replyError(m.in.ID, r.Err)
+		m.end(r.Disconnect)
 	case r.Disconnect != nil:
 		m.end(r.Disconnect)
 	case r.Err != nil:

@@ -40,6 +40,21 @@ func TestStepLeavesThePerformersFieldsAlone(t *testing.T) {
 	}
 }
 
+func TestARefusedConnectMayBeAnsweredAndEnded(t *testing.T) {
+	w := newWorld(t)
+	for _, line := range []string{"0 opened", `1 command {"id":7,"connect":{}}`} {
+		if err := w.line(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	effects := w.s.Step(&w.cfg, &Input{Kind: KindAuthenticated, ID: 7, Now: 1, Refusal: channel.Refusal{
+		Err: channel.ErrTooManyRequests.Err(), Disconnect: channel.DisconnectTooManyRequests.Disconnect(),
+	}}, nil)
+	if len(effects) != 2 || effects[0].Kind != EffectReplyError || effects[0].ID != 7 || effects[1].Kind != EffectDisconnect || w.s.State() != StateClosing {
+		t.Errorf("effects %+v, state %s", effects, w.s.State())
+	}
+}
+
 func TestFirstPingsAreSpread(t *testing.T) {
 	seen := map[Tick]int{}
 	for rand := uint32(0); rand < 1000; rand++ {
