@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"strconv"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"shoal/codec/handshake"
 	"shoal/loop"
 	"shoal/server/api"
+	"shoal/server/entry"
+	"shoal/server/transport/door"
 )
 
 // Embed is what a program that has a [Program] inside it may want.
@@ -147,7 +150,10 @@ func (m *mount) admit(r *http.Request) (*visit, handshake.Status) {
 		status = handshake.CheckUpgrade(&a.req, &m.rules)
 	}
 	if status == handshake.Done {
-		status = m.p.admit()
+		status = m.p.entry.Full() // more is asked on the loop
+	}
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		a.req.Remote = from.Addr()
 	}
 	return a, status
 }
@@ -189,7 +195,7 @@ func (v *visit) arrived(l *loop.Loop, slot uint32) {
 	l.Disarm(slot)
 	if status := r.ws.Upgrade(slot, &v.req, v.rest); status.Failed() {
 		v.p.door.Count(status)
-		l.CloseAfter(slot, handshake.AppendRefusal(nil, status), loop.ReasonProtocol)
+		door.Refuse(l, slot, status)
 	}
 }
 
@@ -206,7 +212,7 @@ func (m *mount) refuseConn(conn net.Conn, err error) {
 	}
 	m.p.door.Count(status)
 	_ = conn.SetWriteDeadline(m.p.opts.Clock().Add(refusalTime))
-	_, _ = conn.Write(handshake.AppendRefusal(nil, status)) // nobody is left to tell of an error
+	_, _ = conn.Write(handshake.AppendRefusalRetry(nil, status, entry.RetrySeconds())) // nobody is left to tell of an error
 	_ = conn.Close()
 }
 
@@ -224,7 +230,7 @@ func refuseStatus(w http.ResponseWriter, s handshake.Status) {
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", http.MethodGet)
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.Itoa(entry.RetrySeconds()))
 	}
 	refuse(w, s.Code(), s.Text())
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"shoal/loop"
+	"shoal/tuning"
 )
 
 // housekeep gives memory back after bursts, every memory_trim_period, until ctx
@@ -40,12 +41,12 @@ func (p *Program) tend(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		p.tendOnce(ctx, every > 0 && n%every == 0)
+		p.tendOnce(ctx, n, every > 0 && n%every == 0)
 	}
 }
 
-// tendOnce is one second's work. A panic in it is logged and not the end of the server.
-func (p *Program) tendOnce(ctx context.Context, positions bool) {
+// tendOnce is the work of second n. A panic in it is logged and not the end of the server.
+func (p *Program) tendOnce(ctx context.Context, n int, positions bool) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.opts.Logger.Error("panic recovered", "where", "housekeeping", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
@@ -56,6 +57,8 @@ func (p *Program) tendOnce(ctx context.Context, positions bool) {
 			break // the loop is busy or has ended: another time
 		}
 	}
+	p.entry.Sweep(p.opts.Clock())
+	p.watchAcceptQueue(n)
 	p.broker.Expire(expireBudget)
 	p.node.TellSignals()
 	p.node.TellStates(p.opts.Clock())
@@ -65,6 +68,22 @@ func (p *Program) tendOnce(ctx context.Context, positions bool) {
 	}
 	if err := p.node.CheckPositions(ctx); err != nil && ctx.Err() == nil {
 		p.opts.Logger.Warn("positions were not compared with the broker", "error", err)
+	}
+}
+
+// acceptQueueSeconds is the time between two looks at the kernel's counters of full accept
+// queues.
+const acceptQueueSeconds = 10
+
+// watchAcceptQueue logs when connections were dropped before any loop saw them.
+func (p *Program) watchAcceptQueue(second int) {
+	if second%acceptQueueSeconds != 0 {
+		return
+	}
+	now := tuning.ReadAcceptQueue().Overflows
+	if n := now - min(p.overflows.Swap(now), now); n > 0 {
+		p.opts.Logger.Warn("the kernel dropped connections because an accept queue was full; raise net.core.somaxconn and loop.listen_backlog, or spread the load",
+			"dropped", n, "of", "all sockets of this host or container", "seconds", acceptQueueSeconds)
 	}
 }
 
@@ -117,5 +136,6 @@ func (t trimming) Deliver(*loop.Loop) {
 		t.row.echo.Trim()
 	}
 	t.row.door.Trim()
+	t.row.gate.Trim()
 	t.row.shard.Trim()
 }

@@ -10,9 +10,11 @@ import (
 	"shoal/server/api/hooks"
 	"shoal/server/auth"
 	"shoal/server/channel"
+	"shoal/server/entry"
 	"shoal/server/metrics"
 	"shoal/server/node/seal"
 	transport "shoal/server/transport/ws"
+	"shoal/tuning"
 )
 
 // sources tells the metrics where their figures come from.
@@ -31,6 +33,8 @@ func (p *Program) loopSnapshot() metrics.LoopSnapshot {
 		Turns: s.Turns, TickLag: time.Duration(s.LateTicksMax) * p.cfg.Loop.Tick, BacklogBytes: s.BacklogBytes, SlotBytes: s.SlotBytes + s.IndexBytes,
 		EmfileEpisodes: s.DescriptorEpisodes, Refused: s.Refused, AcceptErrors: s.AcceptErrors, ShedBytes: s.ShedBytes, MailboxFull: s.MailboxFull, Panics: s.Panics,
 	}
+	q := tuning.ReadAcceptQueue()
+	out.ListenOverflows, out.ListenDrops = q.Overflows, q.Drops
 	for _, r := range loop.Reasons() {
 		out.Closed = append(out.Closed, metrics.Labeled{Label: r.String(), Count: s.Closed[r]})
 	}
@@ -77,6 +81,15 @@ func (p *Program) webSocketSnapshot() metrics.WebSocketSnapshot {
 	return out
 }
 
+// entrySnapshot fills in what admission counts.
+func (p *Program) entrySnapshot(out *metrics.NodeSnapshot) {
+	s := p.entry.Stats()
+	out.Handshakes, out.Addresses, out.AddressesNotTracked = int(p.entry.Pending()), p.entry.Addresses(), s.Untracked.Load()
+	s.EachRefusal(func(why entry.Reason, n uint64) {
+		out.ConnectsRefused = append(out.ConnectsRefused, metrics.Labeled{Label: why.String(), Count: n})
+	})
+}
+
 func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 	s := p.node.Stats()
 	out := metrics.NodeSnapshot{
@@ -100,6 +113,7 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 		out.Resumes = append(out.Resumes, metrics.Labeled{Label: r.String(), Count: s.Resumes[r].Load()})
 	}
 	out.Cursors, out.CursorsEvicted, out.CursorBytes = p.node.Cursors()
+	p.entrySnapshot(&out)
 	s.EachCommand(func(m string, n uint64) { out.Commands = append(out.Commands, metrics.Labeled{Label: m, Count: n}) })
 	s.EachError(func(code uint32, n uint64) { out.Errors = append(out.Errors, coded(code, n)) })
 	s.EachDisconnect(func(code uint32, n uint64) { out.Disconnects = append(out.Disconnects, coded(code, n)) })

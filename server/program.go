@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,9 +27,11 @@ import (
 	"shoal/server/backend"
 	"shoal/server/broker/memory"
 	"shoal/server/config"
+	"shoal/server/entry"
 	"shoal/server/node"
 	"shoal/server/transport/door"
 	"shoal/server/transport/ws"
+	"shoal/tuning"
 )
 
 // Options are what a program needs from its surroundings. All are required but
@@ -61,6 +64,7 @@ type Program struct {
 	opts    Options
 	loops   *loop.Group
 	node    *node.Node
+	entry   *entry.Control
 	broker  *memory.Broker
 	bytes   *shared.Pool
 	buffers *buffer.Pool
@@ -82,6 +86,8 @@ type Program struct {
 	grpc         *rpc.Server // nil: off, as its listener
 	grpcListener net.Listener
 
+	overflows atomic.Uint64 // of accept queues, as of the last look
+
 	partings *partings // nil: nobody wants to know
 	panics   backend.Seldom
 }
@@ -93,6 +99,7 @@ type row struct {
 	door    *door.Door
 	ws      *ws.Transport
 	echo    *ws.Transport // nil: off
+	gate    *entry.Gate
 	buffers *buffer.Table
 }
 
@@ -113,6 +120,13 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 		out:     door.NewListener(waitingMax, requestConnsMax),
 	}
 	p.workers = worker.New(p.workerConfig())
+	entryConfig, err := p.entryConfig()
+	if err != nil {
+		return nil, err
+	}
+	if p.entry, err = entry.New(entryConfig); err != nil {
+		return nil, err
+	}
 	nodeConfig, err := p.nodeConfig()
 	if err != nil {
 		return nil, err
@@ -127,6 +141,7 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 	if err := p.listen(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
+	p.overflows.Store(tuning.ReadAcceptQueue().Overflows)
 	return p, nil
 }
 
@@ -172,11 +187,12 @@ func (p *Program) newRow(l *loop.Loop) (*row, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &row{l: l, shard: shard, buffers: buffer.NewTable(p.buffers)}
+	r := &row{l: l, shard: shard, gate: entry.NewGate(p.entry, l), buffers: buffer.NewTable(p.buffers)}
 	wsConfig, err := p.webSocketConfig(l)
 	if err != nil {
 		return nil, err
 	}
+	wsConfig.Admission = r.gate
 	if r.ws, err = ws.New(l, shard, r.buffers, p.codec, wsConfig); err != nil {
 		return nil, err
 	}

@@ -103,6 +103,9 @@ func (r *rig) settled() {
 		r.t.Errorf("left: %d sessions, %d connected, %d subscriptions, %d users, %d channels",
 			s.Sessions.Load(), s.Connected.Load(), s.Subscriptions.Load(), s.Users.Load(), r.p.node.Channels())
 	}
+	if err := r.p.entry.Validate(0); err != nil {
+		r.t.Error(err)
+	}
 	if n := r.p.node.InflightBytes(); n != 0 {
 		r.t.Errorf("%d bytes of publications in flight", n)
 	}

@@ -19,6 +19,7 @@ import (
 	"shoal/server/auth"
 	"shoal/server/channel"
 	"shoal/server/config"
+	"shoal/server/entry"
 	"shoal/server/node"
 	"shoal/server/node/route"
 	"shoal/server/node/seal"
@@ -79,7 +80,7 @@ func (p *Program) nodeConfig() (node.Config, error) {
 		Random: p.opts.Random, Logger: p.opts.Logger, Bytes: p.bytes,
 		Commands:        proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
 		WaitingBytesMax: p.cfg.WebSocket.MessageSizeLimit,
-		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock,
+		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock, Entry: p.entry,
 		Emulated:   p.emulatedHeaders(),
 		HistoryMax: p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
 		ExpiredSubWait: p.cfg.Client.ExpiredSubCloseDelay, ServerTime: p.cfg.Client.ConnectIncludeServerTime,
@@ -228,7 +229,7 @@ func (p *Program) webSocketConfig(l *loop.Loop) (ws.Config, error) {
 		return ws.Config{}, fmt.Errorf("client.allowed_origins: %w", err)
 	}
 	c := ws.Config{
-		Kind: kindWebSocket, Subprotocols: true, Admit: p.admit, KeepHeaders: p.cfg.KeptHeaders(),
+		Kind: kindWebSocket, Subprotocols: true, KeepHeaders: p.cfg.KeptHeaders(),
 		MessageBytesMax:  p.cfg.WebSocket.MessageSizeLimit,
 		InflatedBytesMax: p.cfg.WebSocket.InflatedLimit(),
 		DeflateBytesMin:  p.cfg.WebSocket.CompressionMinSize,
@@ -239,14 +240,6 @@ func (p *Program) webSocketConfig(l *loop.Loop) (ws.Config, error) {
 		c.Deflate = &deflate.Config{}
 	}
 	return c, nil
-}
-
-// admit refuses an upgrade when the node is full.
-func (p *Program) admit() handshake.Status {
-	if limit := p.cfg.Client.ConnectionLimit; limit > 0 && p.node.Stats().Sessions.Load() >= int64(limit) {
-		return handshake.Overloaded
-	}
-	return handshake.Done
 }
 
 func (p *Program) echoConfig() ws.Config {
@@ -264,14 +257,36 @@ func (p *Program) doorConfig(l *loop.Loop) (door.Config, error) {
 		Proxy:     p.cfg.ProxyProtocol.Enabled,
 		Out:       p.out,
 	}
-	for _, text := range p.cfg.ProxyProtocol.Trusted {
-		prefix, err := prefix(text)
+	var err error
+	c.Trusted, err = prefixes("proxy_protocol.trusted", p.cfg.ProxyProtocol.Trusted)
+	return c, err
+}
+
+// entryConfig says who may come in.
+func (p *Program) entryConfig() (entry.Config, error) {
+	c, a := &p.cfg.Client, &p.cfg.Admission
+	exempt, err := prefixes("admission.ip_exempt", a.IPExempt)
+	return entry.Config{
+		ConnsMax: c.ConnectionLimit, ConnRate: c.ConnectionRateLimit, UserConns: c.UserConnectionLimit,
+		AddressConns: a.IPConnectionLimit, AddressRate: a.IPConnectionRate, AddressBurst: a.IPConnectionBurst, Exempt: exempt,
+		HandshakesMax: a.HandshakeLimit, ConnectRate: a.ConnectRate, Epoch: p.started,
+		Sessions: func() (open, connected int64) {
+			s := p.node.Stats()
+			return s.Sessions.Load(), s.Connected.Load()
+		},
+	}, err
+}
+
+// prefixes reads the networks and addresses of an option.
+func prefixes(key string, texts []string) (out []netip.Prefix, err error) {
+	for _, text := range texts {
+		one, err := prefix(text)
 		if err != nil {
-			return door.Config{}, fmt.Errorf("proxy_protocol.trusted: %q: %w", text, err)
+			return nil, fmt.Errorf("%s: %q: %w", key, text, err)
 		}
-		c.Trusted = append(c.Trusted, prefix)
+		out = append(out, one)
 	}
-	return c, nil
+	return out, nil
 }
 
 // prefix reads a network or a single address.

@@ -20,6 +20,7 @@ type Config struct {
 	WebSocket     WebSocket      `key:"websocket"`
 	Engine        Engine         `key:"engine"`
 	Node          Node           `key:"node"`
+	Admission     Admission      `key:"admission"`
 	Loop          Loop           `key:"loop"`
 	Handshake     Handshake      `key:"handshake"`
 	Heartbeat     Heartbeat      `key:"heartbeat"`
@@ -84,6 +85,8 @@ type Client struct {
 	ChannelLimit                     int               `key:"channel_limit" doc:"Channels one client may subscribe to, 1..65535 (error 106 above)."`
 	QueueMaxSize                     int               `key:"queue_max_size" doc:"Bytes that may wait for a client that reads slowly; above it the client is closed with 3008."`
 	ConnectionLimit                  int               `key:"connection_limit" doc:"Client connections this node holds; above it an upgrade is answered 503. 0 = no limit but the descriptors."`
+	ConnectionRateLimit              int               `key:"connection_rate_limit" doc:"New client connections per second on this node, a second's worth of them at once; an upgrade above it is answered 503. 0 = no limit."`
+	UserConnectionLimit              int               `key:"user_connection_limit" doc:"Connections a user may have on this node; a connect command above it ends its connection with 3504, also where single_connection would have ended a former one. Clients without a user id have no limit. 0 = no limit."`
 	ExpiredSubCloseDelay             time.Duration     `key:"expired_sub_close_delay" doc:"Grace after a subscription expires, in which the client may refresh it (then it ends with 2501)."`
 	ChannelPositionCheckDelay        time.Duration     `key:"channel_position_check_delay" doc:"Time between two comparisons of a positioned subscription with the top of its stream."`
 	ChannelPositionMaxTimeLag        time.Duration     `key:"channel_position_max_time_lag" doc:"How old a publication may be when it reaches a positioned subscription, which otherwise subscribes anew; 0 = any age."`

@@ -93,6 +93,7 @@ func sampleConfig() Config {
 	want.GRPCAPI.Enabled, want.GRPCAPI.Port, want.GRPCAPI.Key = true, 10001, "secret-for-this-test"
 	want.Swagger.Enabled = true
 
+	want.Client.UserConnectionLimit = 10
 	want.HTTPAPI.Key = "another-secret-for-this-test"
 	want.WebSocket.Compression, want.WebSocket.CompressionMinSize, want.WebSocket.MessageSizeLimit = true, 512, 131072
 	want.Prometheus.Enabled, want.Health.Enabled = true, true
@@ -104,7 +105,7 @@ func TestCentrifugoFileLoadsAlikeInEveryFormat(t *testing.T) {
 	want := sampleConfig()
 	wantWarned := []string{ // one line for each key that has no effect
 		"admin.enabled", "admin.password",
-		"client.user_connection_limit", "engine.redis.address", "engine.type", "http_server.tls.enabled",
+		"engine.redis.address", "engine.type", "http_server.tls.enabled",
 		"websocket.write_timeout",
 	}
 	for _, ext := range []string{"yaml", "json", "toml"} {

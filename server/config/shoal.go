@@ -21,6 +21,17 @@ type Loop struct {
 	MemoryTrimPeriod time.Duration `key:"memory_trim_period" doc:"How often emptied chunks of memory go back to the system; 0 = never."`
 }
 
+// Admission decides which connections come in (Shoal's own), beside client.connection_limit and the options next to it. A refused
+// upgrade is answered 503 with Retry-After, before anything is spent on it.
+type Admission struct {
+	IPConnectionLimit int      `key:"ip_connection_limit" doc:"Connections one address may have open, an IPv6 one with its /64; an upgrade above it is answered 503. Behind a proxy that ends connections every client has the proxy's address, unless proxy_protocol is enabled. 0 = no limit."`
+	IPConnectionRate  int      `key:"ip_connection_rate" doc:"New connections per second one address may open (503 above); 0 = no limit."`
+	IPConnectionBurst int      `key:"ip_connection_burst" doc:"Connections an address may open at once before admission.ip_connection_rate holds; 0 = as many as in a second."`
+	IPExempt          []string `key:"ip_exempt" doc:"Networks (CIDR) or addresses without limits by address, such as 127.0.0.0/8; empty = none, not even the loopback interface."`
+	HandshakeLimit    int      `key:"handshake_limit" doc:"Connections on this node whose connect command has not come or is not answered yet; an upgrade above it is answered 503. 0 = no limit."`
+	ConnectRate       int      `key:"connect_rate" doc:"Connect commands per second on this node, a second's worth of them at once; above it the client is disconnected with 3013 and comes back after a pause. Clients with a good resume token come first: others are taken only while more than half of the second's worth is left. 0 = no limit."`
+}
+
 // Handshake bounds the HTTP request a connection begins with (Shoal's own).
 type Handshake struct {
 	Timeout          time.Duration `key:"timeout" doc:"How long a connection may take to send its whole request head."`
@@ -49,7 +60,7 @@ type TCP struct {
 }
 
 // ProxyProtocol takes the PROXY v1 or v2 header that a load balancer puts in front of a connection (Shoal's own). The
-// client's address in it is checked and not used for anything yet.
+// client's address in it is the one that admission goes by; where it names none, that is the balancer's.
 type ProxyProtocol struct {
 	Enabled bool     `key:"enabled" doc:"Every connection must begin with a PROXY header and come from a trusted proxy; all others are refused."`
 	Trusted []string `key:"trusted" doc:"Networks (CIDR) or addresses of the proxies, at least one."`
@@ -142,14 +153,34 @@ func (v *validator) kernel(t TCP, p ProxyProtocol) {
 		v.refuse("proxy_protocol.enabled", "no proxy is trusted, so no connection could be served",
 			"list the proxies in proxy_protocol.trusted, such as [\"10.0.0.0/8\"]")
 	}
-	for _, network := range p.Trusted {
+	v.networks("proxy_protocol.trusted", p.Trusted)
+}
+
+func (v *validator) networks(key string, list []string) {
+	for _, network := range list {
 		if _, err := netip.ParsePrefix(network); err == nil {
 			continue
 		}
 		if _, err := netip.ParseAddr(network); err != nil {
-			v.refuse("proxy_protocol.trusted", strconv.Quote(shorten(network))+" is neither a network nor an address",
-				"write 10.0.0.0/8 or 10.0.0.7")
+			v.refuse(key, strconv.Quote(shorten(network))+" is neither a network nor an address", "write 10.0.0.0/8 or 10.0.0.7")
 		}
+	}
+}
+
+// rateMax is the highest rate per second: beyond it a limit is none.
+const rateMax = 1_000_000
+
+func (v *validator) admission(a Admission, c Client) {
+	v.between("client.connection_rate_limit", c.ConnectionRateLimit, 0, rateMax)
+	v.between("client.user_connection_limit", c.UserConnectionLimit, 0, 1<<31-1)
+	v.between("admission.ip_connection_limit", a.IPConnectionLimit, 0, 1<<31-1)
+	v.between("admission.ip_connection_rate", a.IPConnectionRate, 0, rateMax)
+	v.between("admission.ip_connection_burst", a.IPConnectionBurst, 0, rateMax)
+	v.between("admission.handshake_limit", a.HandshakeLimit, 0, 1<<31-1)
+	v.between("admission.connect_rate", a.ConnectRate, 0, rateMax)
+	v.networks("admission.ip_exempt", a.IPExempt)
+	if a.IPConnectionBurst > 0 && a.IPConnectionRate == 0 {
+		v.refuse("admission.ip_connection_burst", "without admission.ip_connection_rate there is nothing to exceed", "set the rate, or write 0")
 	}
 }
 

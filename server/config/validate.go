@@ -27,6 +27,7 @@ func (c Config) Validate() error {
 	v.transport(c)
 	v.loop(c.Loop)
 	v.heartbeat(c.Heartbeat, c.Client)
+	v.admission(c.Admission, c.Client)
 	v.kernel(c.TCP, c.ProxyProtocol)
 	v.rest(c)
 	return errors.Join(v.errs...)

@@ -146,7 +146,7 @@ func (c *Control) arrive(now time.Time, from func() netip.Addr) (key uint64, sta
 }
 
 func (c *Control) exempt(addr netip.Addr) bool {
-	addr = addr.Unmap()
+	addr = addr.Unmap().WithZone("") // which no prefix has
 	for _, prefix := range c.cfg.Exempt {
 		if prefix.Contains(addr) {
 			return true

@@ -99,8 +99,8 @@ func TestAnAddressOverItsLimitsTakesNothingFromOthers(t *testing.T) {
 }
 
 func TestExemptAndUnknownAddressesHaveNoLimit(t *testing.T) {
-	e := newControl(t, Config{AddressConns: 1, AddressRate: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}})
-	for _, text := range []string{"127.0.0.1", "::ffff:127.0.0.2", "::1", ""} {
+	e := newControl(t, Config{AddressConns: 1, AddressRate: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("fe80::/10")}})
+	for _, text := range []string{"127.0.0.1", "::ffff:127.0.0.2", "::1", "fe80::1%eth0", ""} {
 		for range 3 {
 			if key, s := e.arrive(epoch, from(text)); key != 0 || s != handshake.Done {
 				t.Errorf("%q: %v", text, s)

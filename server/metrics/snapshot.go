@@ -29,6 +29,8 @@ type LoopSnapshot struct {
 	ShedBytes      uint64 // queued to slow peers and dropped with them
 	MailboxFull    uint64
 	Panics         uint64
+
+	ListenOverflows, ListenDrops uint64 // of the whole network namespace, since it began
 }
 
 // WebSocketSnapshot is the sum over all WebSocket transports.
@@ -59,6 +61,11 @@ type NodeSnapshot struct {
 	PingsSent     uint64
 	PongsMissed   uint64
 	Dormant       int
+	Handshakes    int // connections without a successful connect
+
+	ConnectsRefused     []Labeled // connect commands, by reason
+	Addresses           int       // remembered by admission, now
+	AddressesNotTracked uint64    // connections let in uncounted
 
 	Recoveries            []Labeled // subscriptions that asked for what they missed, by result
 	RecoveredPublications uint64

@@ -58,12 +58,13 @@ func (s *Shard) authenticate(slot uint32, ses *session.Session, e *session.Effec
 		return
 	}
 	who := identity{token: r.Token, renewed: s.asks(backend.Refresh, "", nil), asks: true}
-	var failed *channel.Error
+	refusal := s.node.cfg.Entry.Connect(s.l.Clock(), false)
 	switch {
+	case refusal.Refused():
 	case r.Token != "" && s.node.cfg.Auth.SlowConnect(r.Token):
-		failed = s.authenticateLater(slot, r, id, who)
+		refusal.Err = s.authenticateLater(slot, r, id, who)
 	case r.Token == "" && s.asks(backend.Connect, "", nil):
-		failed = s.askConnect(slot, ses, r, id, who)
+		refusal.Err = s.askConnect(slot, ses, r, id, who)
 	default:
 		if user := s.headerUser(slot); r.Token == "" && user != "" {
 			who.cred.User = user
@@ -72,8 +73,8 @@ func (s *Shard) authenticate(slot uint32, ses *session.Session, e *session.Effec
 		}
 		s.identified(slot, ses, id, &who, r.Subs)
 	}
-	if failed != nil {
-		s.queue = append(s.queue, session.Input{Kind: session.KindAuthenticated, ID: id, Refusal: channel.Refusal{Err: failed}})
+	if refusal.Refused() {
+		s.queue = append(s.queue, session.Input{Kind: session.KindAuthenticated, ID: id, Refusal: refusal})
 	}
 }
 
@@ -141,7 +142,7 @@ func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *id
 	if !refusal.Refused() {
 		cred.Subs, refusal = s.connectSubs(cred, who, asked)
 	}
-	if !refusal.Refused() {
+	if refusal = s.node.cfg.Entry.Enter(cred.User, refusal); !refusal.Refused() {
 		s.identify(ses, bytesOf(cred.User), cred.Info)
 		s.setMeta(slot, cred.Meta)
 		s.granted(slot, cred.ExpireAt)
@@ -283,12 +284,9 @@ func (s *Shard) refreshed(slot uint32, ses *session.Session, id uint32, token st
 // outdated says whether a new token names other channels than the session has by its
 // token: the client comes back and has them then.
 func (s *Shard) outdated(ses *session.Session, named []channel.ServerSub) bool {
-	for i := range named {
-		if !s.hub.Subscribed(hub.List(ses.Subs), bytesOf(named[i].Channel)) {
-			return true
-		}
-	}
-	found := false
+	found := slices.ContainsFunc(named, func(one channel.ServerSub) bool {
+		return !s.hub.Subscribed(hub.List(ses.Subs), bytesOf(one.Channel))
+	})
 	s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {
 		if s.hub.At(sub).Flags&flagFromToken != 0 {
 			name := stringOf(s.hub.Name(sub))

@@ -421,7 +421,7 @@ func (a *actor) pub(f *following, p *gotPub, recovered bool) {
 }
 
 // follow checks that a publication is the next one that the client may see.
-func (a *actor) follow(f *following, e *entry) {
+func (a *actor) follow(f *following, e *journaled) {
 	switch {
 	case e.place.Epoch != f.epoch:
 		a.fail("%s: epoch %s, follows %s", f.channel, e.place.Epoch, f.epoch)
@@ -453,7 +453,7 @@ func (a *actor) missing(f *following, name string, from, to int) {
 	}
 }
 
-func (f *following) sees(a *actor, e *entry) bool {
+func (f *following) sees(a *actor, e *journaled) bool {
 	return (f.filter == "" || e.tag == f.filter) && (e.exclude == "" || e.exclude != a.id)
 }
 

@@ -35,13 +35,13 @@ type flaky struct {
 	parked   []*ticket
 	lines    map[string]*channelLine
 	pending  []string // channels whose line has something new
-	journal  map[string][]*entry
-	byNumber map[int]*entry
+	journal  map[string][]*journaled
+	byNumber map[int]*journaled
 	removed  map[string]bool // channels whose history was removed
 }
 
-// entry is a publication that the broker accepted.
-type entry struct {
+// journaled is a publication that the broker accepted.
+type journaled struct {
 	place   channel.Position
 	seq     int // in the channel
 	n       int // the number inside the data
@@ -71,7 +71,7 @@ var errFlaky = errors.New("flaky: the link is down")
 
 func newFlaky(w *sim.World, pool *worker.Pool, blocking bool) *flaky {
 	b := &flaky{w: w, pool: pool, blocking: blocking, lines: map[string]*channelLine{},
-		journal: map[string][]*entry{}, byNumber: map[int]*entry{}, removed: map[string]bool{}}
+		journal: map[string][]*journaled{}, byNumber: map[int]*journaled{}, removed: map[string]bool{}}
 	b.reset()
 	return b
 }
@@ -185,7 +185,7 @@ func (t *tap) Deliver(name string, pub *channel.Publication) error {
 		panic(err)
 	}
 	b.mu.Lock()
-	e := &entry{place: pub.Position, seq: len(b.journal[name]), n: body.N, channel: name, data: string(pub.Data), tag: pub.Tags["t"], exclude: pub.Exclude}
+	e := &journaled{place: pub.Position, seq: len(b.journal[name]), n: body.N, channel: name, data: string(pub.Data), tag: pub.Tags["t"], exclude: pub.Exclude}
 	b.mu.Unlock()
 	if !b.blocking {
 		if err := b.to.Deliver(name, pub); err != nil {

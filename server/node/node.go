@@ -20,6 +20,7 @@ import (
 	"shoal/server/backend"
 	"shoal/server/broker"
 	"shoal/server/channel"
+	"shoal/server/entry"
 	"shoal/server/hub"
 	"shoal/server/node/clientid"
 	"shoal/server/node/cursor"
@@ -55,6 +56,7 @@ type Config struct {
 	Clock    func() time.Time // required
 	Workers  *worker.Pool     // for questions that may have to wait
 	Backend  backend.Backend  // nil: nobody is asked
+	Entry    *entry.Control   // of connect commands; nil: all are taken
 
 	HistoryMax     int           // publications a history command gives at most; 0 = no limit
 	RecoveryMax    int           // publications a subscription recovers at most; 0 = no limit

@@ -211,6 +211,10 @@ func (s *Shard) resume(slot uint32, ses *session.Session, e *session.Effect) boo
 	if why != seal.None {
 		return false
 	}
+	if refusal := s.node.cfg.Entry.Enter(h.User, s.node.cfg.Entry.Connect(s.l.Clock(), true)); refusal.Refused() {
+		s.queue = append(s.queue, session.Input{Kind: session.KindAuthenticated, ID: e.ID, Refusal: refusal})
+		return true
+	}
 	*of = resumption{lineage: h.Lineage, expireAt: h.ExpireAt, given: true}
 	s.identify(ses, bytesOf(h.User), h.Info)
 	s.setMeta(slot, h.Meta)

@@ -175,6 +175,7 @@ func (s *Shard) Closed(slot uint32, _ loop.Reason) {
 	s.note(ses.State(), session.StateClosing)
 	s.leaveAll(slot, ses)
 	s.retire(slot, ses)
+	s.node.cfg.Entry.Leave(s.user(ses))
 	s.identify(ses, nil, nil)
 	s.forget(slot)
 	*ses = session.Session{}

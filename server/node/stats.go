@@ -83,28 +83,25 @@ func (s *Stats) countDisconnect(d *channel.Disconnect) {
 // EachError calls f with every code that replies were given, and how often. Codes
 // of the application are counted together as 131.
 func (s *Stats) EachError(f func(code uint32, n uint64)) {
-	for i := range s.errors {
-		if n := s.errors[i].Load(); n > 0 {
-			f(uint32(i)+uint32(channel.ErrInternal), n)
-		}
-	}
+	eachCounted(s.errors[:], func(i int, n uint64) { f(uint32(i)+uint32(channel.ErrInternal), n) })
 }
 
 // EachDisconnect calls f with every code that sessions were ended with, and how
 // often. Codes from 4000 on are counted together as 3999.
 func (s *Stats) EachDisconnect(f func(code uint32, n uint64)) {
-	for i := range s.disconnects {
-		if n := s.disconnects[i].Load(); n > 0 {
-			f(uint32(i)+disconnectFirst, n)
-		}
-	}
+	eachCounted(s.disconnects[:], func(i int, n uint64) { f(uint32(i)+disconnectFirst, n) })
 }
 
 // EachCommand calls f with every method that clients used, and how often.
 func (s *Stats) EachCommand(f func(method string, n uint64)) {
-	for i := range s.Commands {
-		if n := s.Commands[i].Load(); n > 0 {
-			f(proto.Method(i).String(), n)
+	eachCounted(s.Commands[:], func(i int, n uint64) { f(proto.Method(i).String(), n) })
+}
+
+// eachCounted calls f with every counter that is not zero.
+func eachCounted(counters []atomic.Uint64, f func(i int, n uint64)) {
+	for i := range counters {
+		if n := counters[i].Load(); n > 0 {
+			f(i, n)
 		}
 	}
 }

@@ -1,12 +1,14 @@
 package door
 
 import (
+	"net/http"
 	"net/netip"
 	"sync/atomic"
 
 	"shoal/codec/handshake"
 	"shoal/loop"
 	"shoal/pool/buffer"
+	"shoal/server/entry"
 )
 
 // Upgrader is a transport that takes conns from the door. It answers Done when
@@ -105,18 +107,20 @@ func (d *Door) more(slot uint32, w *partial, p []byte) {
 // head. NeedMore: nothing was done.
 func (d *Door) read(slot uint32, w *partial, p []byte) handshake.Status {
 	skip := 0
+	var client netip.Addr
 	if d.cfg.Proxy {
-		n, status := d.proxy(slot, p)
+		n, src, status := d.proxy(slot, p)
 		if status != handshake.Done {
 			return d.failed(slot, status)
 		}
-		skip = n
+		skip, client = n, src
 	}
 	head := p[skip:]
 	n, status := w.parser.Parse(head, d.cfg.Limits, &d.req)
 	if status != handshake.Done {
 		return d.failed(slot, status)
 	}
+	d.req.Remote = client
 	if u, ok := d.routes[string(d.req.Path)]; ok {
 		d.l.Disarm(slot)
 		return d.failed(slot, u.Upgrade(slot, &d.req, head[n:]))
@@ -132,18 +136,29 @@ func (d *Door) read(slot uint32, w *partial, p []byte) handshake.Status {
 func (d *Door) failed(slot uint32, status handshake.Status) handshake.Status {
 	if status.Failed() {
 		d.stats.refusals[status].Add(1)
-		d.l.CloseAfter(slot, handshake.AppendRefusal(nil, status), loop.ReasonProtocol)
+		Refuse(d.l, slot, status)
 	}
 	return status
 }
 
-// proxy reads the PROXY header that a balancer puts in front of everything.
-func (d *Door) proxy(slot uint32, p []byte) (int, handshake.Status) {
-	if len(d.cfg.Trusted) > 0 && !d.trusted(slot) {
-		return 0, handshake.NotProxy
+// Refuse answers a failed request and ends its conn. Where there is no room the conn keeps
+// its slot no longer than the answer takes.
+func Refuse(l *loop.Loop, slot uint32, status handshake.Status) {
+	if status.Code() == http.StatusServiceUnavailable {
+		l.CloseNow(slot, handshake.AppendRefusalRetry(nil, status, entry.RetrySeconds()), loop.ReasonLimit)
+		return
 	}
-	n, _, _, status := handshake.ParseProxy(p)
-	return n, status
+	l.CloseAfter(slot, handshake.AppendRefusal(nil, status), loop.ReasonProtocol)
+}
+
+// proxy reads the PROXY header that a balancer puts in front of everything. Without a
+// client's address in it, the client is zero.
+func (d *Door) proxy(slot uint32, p []byte) (n int, client netip.Addr, status handshake.Status) {
+	if len(d.cfg.Trusted) > 0 && !d.trusted(slot) {
+		return 0, client, handshake.NotProxy
+	}
+	n, src, _, status := handshake.ParseProxy(p)
+	return n, src.Addr(), status
 }
 
 func (d *Door) trusted(slot uint32) bool {

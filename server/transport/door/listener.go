@@ -11,6 +11,7 @@ import (
 
 	"shoal/codec/handshake"
 	"shoal/loop"
+	"shoal/server/entry"
 )
 
 // Listener is the net.Listener of the net/http server behind the door: it
@@ -95,7 +96,8 @@ func (l *Listener) push(c *replayed) bool {
 // to the net/http server.
 func (d *Door) handOver(slot uint32, read []byte) {
 	if d.cfg.Out.full() {
-		d.failed(slot, handshake.Overloaded)
+		d.stats.refusals[handshake.Overloaded].Add(1) // its body may not be read yet: the conn has to linger, or a reset ends the answer
+		d.l.CloseAfter(slot, handshake.AppendRefusalRetry(nil, handshake.Overloaded, entry.RetrySeconds()), loop.ReasonLimit)
 		return
 	}
 	head := bytes.Clone(read)
@@ -107,7 +109,7 @@ func (d *Door) handOver(slot uint32, read []byte) {
 	out := &replayed{Conn: c, head: head, of: d.cfg.Out}
 	if !d.cfg.Out.push(out) {
 		d.stats.refusals[handshake.Overloaded].Add(1)
-		_, _ = out.Write(handshake.AppendRefusal(nil, handshake.Overloaded)) // fits the empty send buffer; nobody is left to tell of an error
+		_, _ = out.Write(handshake.AppendRefusalRetry(nil, handshake.Overloaded, entry.RetrySeconds())) // fits the empty send buffer; nobody is left to tell of an error
 		_ = out.Close()
 		return
 	}

@@ -15,7 +15,7 @@ import (
 // and Done is returned. Otherwise nothing was done, and the failure is the door's
 // to answer. req and rest are valid during the call.
 func (t *Transport) Upgrade(slot uint32, req *handshake.Request, rest []byte) handshake.Status {
-	if s := t.check(req); s.Failed() {
+	if s := t.check(slot, req); s.Failed() {
 		return s
 	}
 	c := t.conns.At(slot)
@@ -78,10 +78,10 @@ func foldEqual(name, lower []byte) bool {
 }
 
 // check applies the rules of the handshake, then those of the node.
-func (t *Transport) check(req *handshake.Request) handshake.Status {
+func (t *Transport) check(slot uint32, req *handshake.Request) handshake.Status {
 	s := handshake.CheckUpgrade(req, &t.cfg.Handshake)
-	if !s.Failed() && t.cfg.Admit != nil {
-		s = t.cfg.Admit()
+	if !s.Failed() && t.cfg.Admission != nil {
+		s = t.cfg.Admission.Admit(slot, req)
 	}
 	return s
 }
@@ -160,6 +160,9 @@ func (t *Transport) Closed(slot uint32, why loop.Reason, _ error) {
 	c := t.conns.At(slot)
 	c.flags = flagEnded
 	t.release(c)
+	if t.cfg.Admission != nil {
+		t.cfg.Admission.Left(slot)
+	}
 	t.land.Closed(slot, why)
 }
 

@@ -51,9 +51,16 @@ type Config struct {
 	// to see; none: nothing is looked for.
 	KeepHeaders []string
 
-	// Admit may refuse a valid upgrade, such as at a limit of the node; nil or Done
-	// lets it in.
-	Admit func() handshake.Status
+	// Admission is asked about each valid upgrade; nil lets all in.
+	Admission Admission
+}
+
+// Admission decides who may come in, on the loop's goroutine.
+type Admission interface {
+	// Admit may refuse an upgrade, such as at a limit of the node; Done lets it in.
+	Admit(slot uint32, req *handshake.Request) handshake.Status
+	// Left is told when a conn that was let in has closed.
+	Left(slot uint32)
 }
 
 const inflateDefault = 10

@@ -276,14 +276,44 @@ func TestClosingIsFinal(t *testing.T) {
 	r.settle()
 }
 
-func TestAdmitMayRefuse(t *testing.T) {
-	r := newRig(t, Config{Admit: func() handshake.Status { return handshake.Overloaded }})
-	if p := r.dial("/"); p.res.StatusCode != 503 {
-		t.Errorf("answered %s", p.res.Status)
+// turnstile lets so many in at once.
+type turnstile struct{ room, left int }
+
+func (s *turnstile) Admit(uint32, *handshake.Request) handshake.Status {
+	if s.room == 0 {
+		return handshake.Overloaded
 	}
-	if n := r.tr.Stats().Opened.Load(); n != 0 {
+	s.room--
+	return handshake.Done
+}
+
+func (s *turnstile) Left(uint32) {
+	s.room++
+	s.left++
+}
+
+func TestAdmissionMayRefuseAndIsToldWhoLeft(t *testing.T) {
+	s := &turnstile{room: 1}
+	r := newRig(t, Config{Admission: s})
+	first := r.dial("/")
+	for range 2 {
+		if p := r.dial("/"); p.res.StatusCode != 503 {
+			t.Errorf("answered %s", p.res.Status)
+		}
+	}
+	if n := r.tr.Stats().Opened.Load(); n != 1 {
 		t.Errorf("%d were opened", n)
 	}
+	first.conn.Close()
+	r.settle()
+	if p := r.dial("/"); p.res.StatusCode != 101 {
+		t.Errorf("answered %s when there was room again", p.res.Status)
+	}
+	r.on(func() {
+		if s.left != 1 {
+			t.Errorf("%d left, want the one that was let in", s.left)
+		}
+	})
 }
 
 func TestCompressionOfReplies(t *testing.T) {
