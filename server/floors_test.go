@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"loop": 21, "loop/sim": 22,
 	"server/channel": 30, // the nouns: all of floor 3 may use them
 	"server/session": 31, "server/hub": 31, "server/history": 31, "server/presence": 31, "server/auth": 31, "server/broker": 31,
-	"server/backend": 31, "server/filter": 31, "server/entry": 32,
+	"server/backend": 31, "server/filter": 31, "server/rate": 31, "server/entry": 32,
 	"server/broker/memory": 40, "server/broker/redis": 40, "server/broker/nats": 40,
 	"server/node/route": 39, "server/node/wire": 39, "server/node/track": 39, "server/node/seal": 39, "server/node/cursor": 39, "server/node/clientid": 39, "server/node/occupancy": 39, // parts of the node that know no shard
 	"server/node": 40, "server/transport": 40, "server/api": 40, "server/admin": 40, "server/metrics": 40, "server/config": 40,
@@ -74,7 +74,7 @@ var soleImporters = []home{
 // pure packages know no clock, no socket, no lock and no file.
 var pure = []home{
 	{"server/session", nil, ""}, {"server/hub", nil, ""}, {"server/history", nil, ""}, {"server/presence", nil, ""},
-	{"server/channel", nil, ""}, {"server/filter", nil, ""}, {"server/node/track", nil, ""},
+	{"server/channel", nil, ""}, {"server/filter", nil, ""}, {"server/rate", nil, ""}, {"server/node/track", nil, ""},
 	{"codec/delta", nil, ""}, {"codec/msgpack", nil, ""}, {"codec/handshake", nil, ""}, {"codec/ws", nil, ""}, {"codec/proto", nil, ""}, {"codec/mt", nil, ""},
 }
 
