@@ -28,6 +28,7 @@ import (
 	"shoal/server/node/route"
 	"shoal/server/node/seal"
 	"shoal/server/node/wire"
+	"shoal/server/rate"
 	"shoal/server/session"
 )
 
@@ -57,6 +58,7 @@ type Config struct {
 	Workers  *worker.Pool     // for questions that may have to wait
 	Backend  backend.Backend  // nil: nobody is asked
 	Entry    *entry.Control   // of connect commands; nil: all are taken
+	Rates    *rate.Commands   // what a session may do in how much time; nil: anything
 
 	HistoryMax     int           // publications a history command gives at most; 0 = no limit
 	RecoveryMax    int           // publications a subscription recovers at most; 0 = no limit

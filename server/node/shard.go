@@ -15,16 +15,18 @@ import (
 	"shoal/server/hub"
 	"shoal/server/node/clientid"
 	"shoal/server/node/track"
+	"shoal/server/rate"
 	"shoal/server/session"
 )
 
-// Shard is one loop's part of the node: the landing of the loop's conns. It
-// belongs to the loop.
+// Shard is one loop's part of the node: the landing of the loop's conns and, with the
+// guard of their commands and errors, the view of their sessions. It belongs to the loop.
 type Shard struct {
 	// Immutable after Use.
 	node *Node
 	l    *loop.Loop
 	wire Wire
+	*rate.Guard
 
 	// Per conn, membership and channel, pointer-free.
 	sessions *slab.Column[session.Session]
@@ -81,17 +83,13 @@ const open = 0x80
 
 func newShard(n *Node, l *loop.Loop) *Shard {
 	s := &Shard{
-		node:     n,
-		l:        l,
+		node: n, l: l, Guard: n.cfg.Rates.Guard(),
 		sessions: slab.NewColumn[session.Session](),
-		users:    intern.New(),
-		infos:    intern.New(),
-		details:  slab.NewColumn[detail](),
-		resuming: resuming{sessions: slab.NewColumn[resumption]()},
+		users:    intern.New(), infos: intern.New(), filters: intern.New(),
+		details: slab.NewColumn[detail](), resuming: resuming{sessions: slab.NewColumn[resumption]()},
 		latest:   slab.NewColumn[latest](),
 		hub:      hub.New(),
 		extras:   slab.New[extra](),
-		filters:  intern.New(),
 		tracks:   track.New(),
 		rests:    map[uint32][]byte{},
 		openings: map[uint32]*opening{},
@@ -114,6 +112,7 @@ func (s *Shard) Open(slot uint32, enc proto.Encoding, nativePing, deflated bool)
 		s.leaveAll(slot, ses)
 	}
 	*ses = session.Session{Mark: open | uint8(s.form(enc, deflated))}
+	s.Guard.Forget(slot)
 	s.node.stats.Sessions.Add(1)
 	s.run(slot, session.Input{Kind: session.KindOpened, Native: nativePing})
 }
@@ -154,8 +153,11 @@ func (s *Shard) Pong(slot uint32) { s.run(slot, session.Input{Kind: session.Kind
 func (s *Shard) Timer(slot uint32) { s.run(slot, session.Input{Kind: session.KindTimer}) }
 
 // Shutdown ends the session because the server stops.
-func (s *Shard) Shutdown(slot uint32) {
-	s.disconnect(slot, channel.DisconnectShutdown.Disconnect())
+func (s *Shard) Shutdown(slot uint32) { s.disconnect(slot, channel.DisconnectShutdown.Disconnect()) }
+
+// Flooded ends the session of a conn that sent too many control frames.
+func (s *Shard) Flooded(slot uint32) {
+	s.disconnect(slot, channel.DisconnectTooManyErrors.Disconnect())
 }
 
 // disconnect ends a session by the server's decision.
@@ -219,30 +221,26 @@ func (s *Shard) settle(slot uint32) {
 		next.Now = session.Tick(s.l.Now())
 		if next.Kind != session.KindBytes {
 			next.Rand, next.View = rand.Uint32(), s
+			s.Guard.Watch(slot, s.l.Clock())
 		}
 		s.viewing = ses
 		before, missed := ses.State(), ses.Missed()
 		s.effects = ses.Step(&s.node.cfg.Session, next, s.effects[:0])
 		s.note(before, ses.State())
+		noPong := false
 		if n := len(s.effects); n > 0 && s.effects[n-1].Kind == session.EffectDisconnect {
-			s.parted(slot, ses, before, s.effects[n-1].Disconnect)
-			s.closing(slot, next, s.effects[n-1].Disconnect)
+			why := s.effects[n-1].Disconnect
+			noPong = before == session.StateActive && why.Code == uint32(channel.DisconnectNoPong)
+			s.parted(slot, ses, before, why)
+			s.closing(slot, next, why)
 		}
-		if ses.Missed() > missed || before == session.StateActive && s.endsWith(channel.DisconnectNoPong) {
+		if noPong || ses.Missed() > missed {
 			s.node.stats.PongsMissed.Add(1)
 		}
-		for j := range s.effects {
-			if s.isOpen(ses) {
-				s.perform(slot, ses, &s.effects[j])
-			}
+		for j := 0; j < len(s.effects) && s.isOpen(ses); j++ {
+			s.perform(slot, ses, &s.effects[j])
 		}
 	}
-}
-
-// endsWith reports whether the step just made ends the session with this code.
-func (s *Shard) endsWith(code channel.DisconnectCode) bool {
-	n := len(s.effects)
-	return n > 0 && s.effects[n-1].Kind == session.EffectDisconnect && s.effects[n-1].Disconnect.Code == uint32(code)
 }
 
 // note keeps the gauges of states.
@@ -323,6 +321,7 @@ func (s *Shard) Trim() {
 	s.details.Trim(s.l.HoldsChunk)
 	s.resuming.sessions.Trim(s.l.HoldsChunk)
 	s.latest.Trim(s.holdsLatest)
+	s.Guard.Trim(s.l.HoldsChunk)
 	for s.slots > 0 && s.sessions.Peek(s.slots-1) == nil {
 		s.slots = (s.slots - 1) &^ (slab.ChunkSlots - 1)
 	}

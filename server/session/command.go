@@ -24,6 +24,10 @@ func (m *machine) command() {
 }
 
 func (m *machine) dispatch(cmd *proto.Command, method proto.Method) {
+	if !m.in.View.Admits(method) {
+		m.tooMany(cmd.Id, method)
+		return
+	}
 	switch method {
 	case proto.MethodConnect:
 		m.connect(cmd)
@@ -191,6 +195,26 @@ func (m *machine) reply(e Effect) {
 	m.emit(e)
 }
 
+// replyError refuses a command. A temporary error says that the server could not do it
+// now: it is not the client's.
 func (m *machine) replyError(id uint32, err *channel.Error) {
 	m.reply(Effect{Kind: EffectReplyError, ID: id, Err: err})
+	if !err.Temporary {
+		m.fault()
+	}
+}
+
+// tooMany refuses a command that is one too many. A send has no reply that could say so.
+func (m *machine) tooMany(id uint32, method proto.Method) {
+	if method != proto.MethodSend {
+		m.reply(Effect{Kind: EffectReplyError, ID: id, Err: channel.ErrTooManyRequests.Err()})
+	}
+	m.fault()
+}
+
+// fault counts an error of the client's.
+func (m *machine) fault() {
+	if !m.in.View.Tolerates() {
+		m.disconnect(channel.DisconnectTooManyErrors)
+	}
 }

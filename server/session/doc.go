@@ -16,7 +16,8 @@
 //
 // # Inputs
 //
-// Every input carries Now. What else a kind needs is all that is read of it.
+// Every input carries Now, and every outcome with a Refusal or an ExpireAt carries View.
+// What else a kind needs is all that is read of it.
 //
 //	KindOpened         the transport is ready         Native
 //	KindBytes          any bytes arrived              –
@@ -96,6 +97,14 @@
 //	EffectDormant         give back what is held for the conn beyond its slot: partial
 //	                      frames, buffers. Subscriptions stay, publications are still sent.
 //	EffectAwake           the conn lives after all; nothing need be done.
+//
+// # Too many
+//
+// View.Admits is asked before a command is performed, be it a connect. One that
+// it does not admit is answered with error 111, in its turn, or dropped if it is a send;
+// nothing else follows from it. Each such command, and each that is answered with an error
+// which is not temporary, is told to View.Tolerates; when that is false the session ends
+// with 3509, behind the answer.
 //
 // # What the server does by itself
 //

@@ -41,13 +41,18 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// View is what a session needs to know of the world while it handles a command.
+// View is what a session needs to know of the world while it handles a command or its
+// outcome.
 type View interface {
 	// Subscribed says whether the session is a member of the channel, or is being made one.
 	Subscribed(channel string) bool
 	// ServerRefreshed says whether the server made the membership or renews it by itself, so
 	// that the client must not. It is asked only of channels for which Subscribed is true.
 	ServerRefreshed(channel string) bool
+	// Admits says whether a command of this method may be performed now, and counts it if so.
+	Admits(method proto.Method) bool
+	// Tolerates counts an error that is the client's, and says whether the session may go on.
+	Tolerates() bool
 }
 
 // Input is one thing that happened. Step reads it and keeps nothing of it.

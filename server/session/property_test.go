@@ -81,6 +81,7 @@ func hostile(t *testing.T, r *rand.Rand, steps int) {
 	}
 	w.cfg.ChannelsMax, w.cfg.Send = r.IntN(4), r.IntN(2) == 0
 	w.cfg.MissesMax = max(w.cfg.MissesMax, r.IntN(5))
+	w.admits[proto.Method(r.IntN(16))], w.errors = r.IntN(4), r.IntN(20)-1
 	if err := w.cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}

@@ -188,6 +188,8 @@ type allocView bool
 
 func (v allocView) Subscribed(string) bool      { return bool(v) }
 func (v allocView) ServerRefreshed(string) bool { return false }
+func (v allocView) Admits(proto.Method) bool    { return true }
+func (v allocView) Tolerates() bool             { return true }
 
 // busyRounds steps what an active session sees most, with the outcomes; it returns the
 // number of steps.
@@ -222,7 +224,7 @@ func rare() []Input {
 		command(free, &proto.Command{Id: 1, Presence: &proto.PresenceRequest{Channel: "news:a"}}), {Kind: KindAnswered, ID: 1},
 		command(free, &proto.Command{Id: 2, PresenceStats: &proto.PresenceStatsRequest{Channel: "a"}}), {Kind: KindAnswered, ID: 2},
 		command(free, &proto.Command{Id: 3, History: &proto.HistoryRequest{Channel: "news:a"}}),
-		{Kind: KindAnswered, ID: 3, Refusal: channel.RefuseError(channel.ErrPermissionDenied)},
+		{Kind: KindAnswered, ID: 3, Refusal: channel.RefuseError(channel.ErrPermissionDenied), View: free},
 		command(free, &proto.Command{Id: 4, Rpc: &proto.RPCRequest{}}), {Kind: KindAdded, Channel: "a"},
 		{Kind: KindExtended, Unix: 1, ExpireAt: 100}, {Kind: KindAnswered, ID: 4},
 		command(member, &proto.Command{Id: 5, SubRefresh: &proto.SubRefreshRequest{Channel: "a", Token: "t"}}),

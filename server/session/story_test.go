@@ -28,7 +28,9 @@ type world struct {
 	rand    uint32
 	armed   Tick // 0 not armed
 	members map[string]bool
-	renewed map[string]bool // memberships that the server refreshes
+	renewed map[string]bool      // memberships that the server refreshes
+	admits  map[proto.Method]int // commands that may still be performed; a method not in it has no limit
+	errors  int                  // that are tolerated; < 0 any
 	effects []Effect
 	out     strings.Builder
 	closed  bool
@@ -40,12 +42,28 @@ func (w *world) Subscribed(name string) bool { return w.members[name] }
 // ServerRefreshed implements View.
 func (w *world) ServerRefreshed(name string) bool { return w.renewed[name] }
 
+// Admits implements View.
+func (w *world) Admits(method proto.Method) bool {
+	n, limited := w.admits[method]
+	if limited && n > 0 {
+		w.admits[method]--
+	}
+	return !limited || n > 0
+}
+
+// Tolerates implements View.
+func (w *world) Tolerates() bool {
+	w.errors--
+	return w.errors != -1
+}
+
 func newWorld(t testing.TB) *world {
 	rules, err := channel.Compile(channel.Config{Namespaces: []channel.Options{{Name: "news"}, {Name: "chat"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, cfg: Default(100*time.Millisecond, rules), members: map[string]bool{}, renewed: map[string]bool{}}
+	w := &world{t: t, cfg: Default(100*time.Millisecond, rules), members: map[string]bool{}, renewed: map[string]bool{},
+		admits: map[proto.Method]int{}, errors: -1}
 	return w
 }
 
@@ -240,6 +258,14 @@ func (w *world) set(args []string) error {
 			w.rand = uint32(n)
 		case "send":
 			w.cfg.Send = true
+		case "errors":
+			w.errors = n
+		case "publishes":
+			w.admits[proto.MethodPublish] = n
+		case "sends":
+			w.admits[proto.MethodSend] = n
+		case "subscribes":
+			w.admits[proto.MethodSubscribe] = n
 		default:
 			return fmt.Errorf("unknown setting %q", a)
 		}
