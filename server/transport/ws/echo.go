@@ -41,5 +41,8 @@ func (e *Echo) Shutdown(slot uint32) {
 	e.t.Close(slot, uint32(ws.CodeGoingAway), "shutdown", loop.ReasonShutdown)
 }
 
+// Flooded implements [Landing]; the transport ends the conn.
+func (e *Echo) Flooded(uint32) {}
+
 // Closed implements [Landing].
 func (e *Echo) Closed(uint32, loop.Reason) {}

@@ -20,6 +20,9 @@ func (t *Transport) Upgrade(slot uint32, req *handshake.Request, rest []byte) ha
 	}
 	c := t.conns.At(slot)
 	*c = conn{}
+	if t.control != nil {
+		t.control.Forget(slot)
+	}
 	enc, nativePing := proto.JSON, false
 	sub := handshake.NoSubprotocol
 	if t.cfg.Subprotocols {
@@ -191,4 +194,7 @@ func (t *Transport) release(c *conn) {
 func (t *Transport) Trim() {
 	t.scratch, t.inflated, t.headers = nil, nil, nil
 	t.conns.Trim(t.l.HoldsChunk)
+	if t.control != nil {
+		t.control.Trim(t.l.HoldsChunk)
+	}
 }

@@ -66,11 +66,17 @@ func (t *Transport) frames(slot uint32, c *conn, p []byte) (rest []byte) {
 		case ws.Ping:
 			t.whole(c)
 			t.stats.PingsIn.Add(1)
-			t.pong(slot, ev.Payload)
+			if t.controlled(slot, c) {
+				t.pong(slot, ev.Payload)
+			}
 		case ws.Pong:
 			t.whole(c)
 			t.stats.PongsIn.Add(1)
-			t.land.Pong(slot)
+			asked := c.flags&flagPinged != 0
+			c.flags &^= flagPinged
+			if asked || t.controlled(slot, c) {
+				t.land.Pong(slot)
+			}
 		case ws.Close:
 			t.end(slot, ev.Code, "", loop.ReasonPeer)
 		case ws.Fail:
@@ -86,6 +92,21 @@ func (t *Transport) frames(slot uint32, c *conn, p []byte) (rest []byte) {
 		return nil
 	}
 	return p
+}
+
+// controlled counts a control frame that the peer was not asked for. One too many ends
+// the conn: false. RFC 6455 §5.5 bounds their length and not their number, and each costs
+// more than it carries.
+func (t *Transport) controlled(slot uint32, c *conn) bool {
+	if t.control == nil || t.control.Take(slot, t.l.Clock()) {
+		return true
+	}
+	t.stats.Floods.Add(1)
+	t.land.Flooded(slot)
+	if c.flags&flagEnded == 0 {
+		t.end(slot, ws.CodePolicyViolation, "too many control frames", loop.ReasonLimit)
+	}
+	return false
 }
 
 func (t *Transport) limitsOf(c *conn) *ws.Limits {

@@ -31,6 +31,7 @@ type journal struct {
 	lines []string
 	hook  func(slot uint32, payload string)
 	busy  func(slot uint32, payload string) bool // does the session wait after this message?
+	flood uint32                                 // close code for a flood; 0: left to the transport
 }
 
 func (j *journal) note(format string, args ...any) {
@@ -68,6 +69,12 @@ func (j *journal) Pong(uint32)  { j.note("pong") }
 func (j *journal) Timer(uint32) {}
 func (j *journal) Shutdown(slot uint32) {
 	j.t.Close(slot, 3001, "shutdown", loop.ReasonShutdown)
+}
+func (j *journal) Flooded(slot uint32) {
+	j.note("flooded")
+	if j.flood != 0 {
+		j.t.Close(slot, j.flood, "flood", loop.ReasonLimit)
+	}
 }
 func (j *journal) Closed(_ uint32, why loop.Reason) { j.note("closed %s", why) }
 

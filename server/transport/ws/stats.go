@@ -12,6 +12,7 @@ type Stats struct {
 	MessagesIn, MessagesOut  atomic.Uint64
 	PayloadIn, PayloadOut    atomic.Uint64
 	PingsIn, PongsIn         atomic.Uint64
+	Floods                   atomic.Uint64 // conns that sent too many control frames
 	Compressed, Uncompressed atomic.Uint64 // replies of conns with permessage-deflate
 	InflateErrors            atomic.Uint64
 	failures                 [64]atomic.Uint64 // by ws.Reason

@@ -13,6 +13,7 @@ import (
 	"shoal/loop"
 	"shoal/pool/buffer"
 	"shoal/pool/slab"
+	"shoal/server/rate"
 )
 
 // Landing is where a loop's messages arrive. All methods run on the loop's
@@ -33,6 +34,7 @@ type Landing interface {
 	Pong(slot uint32) // a pong frame arrived
 	Timer(slot uint32)
 	Shutdown(slot uint32) // the server stops: end the session
+	Flooded(slot uint32)  // the client sent too many control frames: end the session
 	Closed(slot uint32, why loop.Reason)
 }
 
@@ -44,6 +46,7 @@ type Config struct {
 	Deflate          *deflate.Config  // nil = permessage-deflate is never negotiated
 	DeflateBytesMin  int              // shorter messages are sent as they are
 	MessageTicks     loop.Tick        // from the first byte of a message to its last; 0 = no limit
+	ControlFrames    rate.Limit       // pings of a conn, and pongs that answer none of ours; Count 0 = no limit
 	Handshake        handshake.Config // origins
 	Subprotocols     bool             // choose an encoding; the echo endpoint has none to choose
 
@@ -110,6 +113,7 @@ const (
 	flagBusy                         // the session waits for an outcome: nothing is parsed
 	flagPaused                       // and nothing is read
 	flagHalfClosed                   // and the peer's end of stream was read
+	flagPinged                       // a ping of ours has not been answered
 )
 
 // Transport serves the WebSocket conns of one loop. Use [New].
@@ -119,6 +123,7 @@ type Transport struct {
 	l        *loop.Loop
 	land     Landing
 	conns    *slab.Column[conn]
+	control  *rate.Meter // of Config.ControlFrames; nil: no limit
 	buffers  *buffer.Table
 	codec    *deflate.Codec
 	keep     [][]byte                     // Config.KeepHeaders
@@ -146,7 +151,7 @@ func New(l *loop.Loop, land Landing, buffers *buffer.Table, codec *deflate.Codec
 		}
 		keep[i] = []byte(name)
 	}
-	return &Transport{
+	t := &Transport{
 		cfg:     cfg,
 		limits:  [2]ws.Limits{{MessageBytesMax: cfg.MessageBytesMax}, {MessageBytesMax: cfg.MessageBytesMax, Deflate: true}},
 		l:       l,
@@ -155,5 +160,12 @@ func New(l *loop.Loop, land Landing, buffers *buffer.Table, codec *deflate.Codec
 		conns:   slab.NewColumn[conn](),
 		buffers: buffers,
 		codec:   codec,
-	}, nil
+	}
+	if limit := cfg.ControlFrames; limit.Count != 0 {
+		if err := limit.Validate(); err != nil {
+			return nil, fmt.Errorf("ws transport: control frames: %w", err)
+		}
+		t.control = rate.NewMeter(limit)
+	}
+	return t, nil
 }

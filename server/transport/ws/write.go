@@ -41,9 +41,11 @@ func (t *Transport) appendDeflated(dst []byte, bits uint8, op ws.Op, payload []b
 
 // Ping sends an empty ping frame.
 func (t *Transport) Ping(slot uint32) {
-	if t.conns.At(slot).flags&flagEnded != 0 {
+	c := t.conns.At(slot)
+	if c.flags&flagEnded != 0 {
 		return
 	}
+	c.flags |= flagPinged
 	t.l.Commit(slot, ws.AppendFrame(t.l.Begin(slot), ws.PingOp, true, false, nil))
 }
 
