@@ -55,6 +55,7 @@ func (p *Program) webSocketSnapshot() metrics.WebSocketSnapshot {
 		out.PayloadOut += s.PayloadOut.Load()
 		out.PingsIn += s.PingsIn.Load()
 		out.PongsIn += s.PongsIn.Load()
+		out.Floods += s.Floods.Load()
 		out.Compressed += s.Compressed.Load()
 		out.Uncompressed += s.Uncompressed.Load()
 	}
@@ -115,6 +116,9 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 	out.Cursors, out.CursorsEvicted, out.CursorBytes = p.node.Cursors()
 	p.entrySnapshot(&out)
 	s.EachCommand(func(m string, n uint64) { out.Commands = append(out.Commands, metrics.Labeled{Label: m, Count: n}) })
+	p.rates.EachRefused(func(m string, n uint64) {
+		out.CommandsRefused = append(out.CommandsRefused, metrics.Labeled{Label: m, Count: n})
+	})
 	s.EachError(func(code uint32, n uint64) { out.Errors = append(out.Errors, coded(code, n)) })
 	s.EachDisconnect(func(code uint32, n uint64) { out.Disconnects = append(out.Disconnects, coded(code, n)) })
 	for d := channel.DropNone + 1; int(d) < channel.DropCount; d++ {

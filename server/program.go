@@ -29,6 +29,7 @@ import (
 	"shoal/server/config"
 	"shoal/server/entry"
 	"shoal/server/node"
+	"shoal/server/rate"
 	"shoal/server/transport/door"
 	"shoal/server/transport/ws"
 	"shoal/tuning"
@@ -72,6 +73,7 @@ type Program struct {
 	workers *worker.Pool
 	hooks   *hooks.Hooks    // nil: no proxy is configured
 	backend backend.Backend // nil: there is none
+	rates   *rate.Commands
 	rows    []*row
 	door    door.Stats
 

@@ -191,7 +191,7 @@ func TestSlowReceiverOfCompressedPublications(t *testing.T) {
 
 // Who sends requests and does not read the answers is no better.
 func TestFloodWithUnreadAnswersIsEnded(t *testing.T) {
-	r := start(t, tuned(func(c *config.Config) { c.Client.QueueMaxSize = 64 << 10 }))
+	r := start(t, tuned(func(c *config.Config) { c.Client.QueueMaxSize, c.WebSocket.ControlFrameLimit = 64<<10, 0 }))
 	watch := r.control(t, "")
 	floods := map[string][]byte{
 		"pings":     ws.AppendMasked(nil, ws.PingOp, testMask, make([]byte, 125)),

@@ -24,6 +24,7 @@ import (
 	"shoal/server/node/route"
 	"shoal/server/node/seal"
 	"shoal/server/node/wire"
+	"shoal/server/rate"
 	"shoal/server/session"
 	"shoal/server/transport/door"
 	"shoal/server/transport/ws"
@@ -74,13 +75,16 @@ func (p *Program) nodeConfig() (node.Config, error) {
 	if err != nil {
 		return node.Config{}, err
 	}
+	if p.rates, err = rateLimits(&p.cfg.Client); err != nil {
+		return node.Config{}, err
+	}
 	return node.Config{
 		Version: p.opts.Version,
 		Session: sessionConfig(&p.cfg, rules), Auth: authority, Forms: p.forms(),
 		Random: p.opts.Random, Logger: p.opts.Logger, Bytes: p.bytes,
 		Commands:        proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
 		WaitingBytesMax: p.cfg.WebSocket.MessageSizeLimit,
-		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock, Entry: p.entry,
+		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock, Entry: p.entry, Rates: p.rates,
 		Emulated:   p.emulatedHeaders(),
 		HistoryMax: p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
 		ExpiredSubWait: p.cfg.Client.ExpiredSubCloseDelay, ServerTime: p.cfg.Client.ConnectIncludeServerTime,
@@ -91,6 +95,19 @@ func (p *Program) nodeConfig() (node.Config, error) {
 			Keys: seal.Config{Secret: p.cfg.Client.Resume.SecretKey, Previous: p.cfg.Client.Resume.PreviousSecretKey},
 		},
 	}, nil
+}
+
+// rateLimits are the limits of commands and errors that each session has.
+func rateLimits(c *config.Client) (*rate.Commands, error) {
+	rules := make([]rate.Rule, len(c.RateLimits))
+	for i, l := range c.RateLimits {
+		kinds, err := rate.KindsOf(l.Commands)
+		if err != nil {
+			return nil, fmt.Errorf("client.rate_limits[%d].commands: %w", i, err)
+		}
+		rules[i] = rate.Rule{Kinds: kinds, Limit: rate.Limit{Count: l.Limit, Interval: l.Interval, Burst: l.Burst}}
+	}
+	return rate.NewCommands(rules, rate.Limit{Count: c.ErrorLimit.Limit, Interval: c.ErrorLimit.Interval})
 }
 
 // decisions makes what decides about clients: rules, hooks, tokens.
@@ -234,6 +251,7 @@ func (p *Program) webSocketConfig(l *loop.Loop) (ws.Config, error) {
 		InflatedBytesMax: p.cfg.WebSocket.InflatedLimit(),
 		DeflateBytesMin:  p.cfg.WebSocket.CompressionMinSize,
 		MessageTicks:     l.Ticks(p.cfg.WebSocket.MessageTimeout),
+		ControlFrames:    rate.Limit{Count: p.cfg.WebSocket.ControlFrameLimit, Interval: config.ControlFrameInterval},
 		Handshake:        handshake.Config{Origins: origins},
 	}
 	if p.cfg.WebSocket.Compression {

@@ -95,8 +95,25 @@ type Client struct {
 	ConnectIncludeServerTime         bool              `key:"connect_include_server_time" doc:"Tells the time in the answer to connect."`
 	UserIDHTTPHeader                 string            `key:"user_id_http_header" doc:"Header of the upgrade request that names the user, set by a proxy in front that clients cannot go around; empty = none."`
 	PersonalChannel                  PersonalChannel   `key:"subscribe_to_user_personal_channel"`
+	RateLimits                       []RateLimit       `key:"rate_limits" doc:"What one connection may ask for in how much time, 4 limits at most; a command over one is answered with error 111 and not performed (a send is dropped). Shoal's own."`
+	ErrorLimit                       ErrorLimit        `key:"error_limit"`
 	Resume                           Resume            `key:"resume"`
 	Proxy                            ClientProxies     `key:"proxy"`
+}
+
+// RateLimit bounds commands of one connection (Shoal's own). A command that several limits are about has to keep all of
+// them; one that is refused counts with none.
+type RateLimit struct {
+	Commands []string      `key:"commands" doc:"What is limited, together: publish, subscribe, unsubscribe, presence, presence_stats, history, rpc, send, refresh, sub_refresh, or all of these. Stock SDKs reconnect when an unsubscribe is refused."`
+	Limit    int           `key:"limit" doc:"Commands per client.rate_limits.interval in the long run, at least 1."`
+	Interval time.Duration `key:"interval" doc:"Whole milliseconds, at most a day. Two a minute are a limit of 2 and an interval of 1m."`
+	Burst    int           `key:"burst" doc:"Commands at once after a silence; 0 = as many as limit."`
+}
+
+// ErrorLimit ends connections that are answered with errors again and again (Shoal's own).
+type ErrorLimit struct {
+	Limit    int           `key:"limit" doc:"Errors a connection may be answered with per client.error_limit.interval, in the long run and at once; one more ends it with 3509, after which stock SDKs do not come back. Commands over a limit of client.rate_limits count, other temporary errors (such as 100 and 111) do not. 0 = any number."`
+	Interval time.Duration `key:"interval" doc:"Whole milliseconds, at most a day."`
 }
 
 // Resume lets clients that ask for it come back in one command, with a token instead of a verified identity and a command
@@ -149,6 +166,7 @@ type WebSocket struct {
 	MessageSizeLimit             int           `key:"message_size_limit" doc:"Largest message a client may send, in bytes, over all its fragments (closed with 1009 above)."`
 	Compression                  bool          `key:"compression" doc:"Offers permessage-deflate (RFC 7692), without context takeover."`
 	MessageTimeout               time.Duration `key:"message_timeout" doc:"How long a message may take from its first byte to its last, however slowly it trickles (closed with 1008); 0 = no limit."`
+	ControlFrameLimit            int           `key:"control_frame_limit" doc:"Ping frames, and pong frames nobody asked for, that a client may send per 10 s, in the long run and at once; one more ends the connection with 3509. 0 = any number. Shoal's own."`
 	CompressionMinSize           int           `key:"compression_min_size" doc:"Messages shorter than this many bytes are sent uncompressed."`
 	CompressionLevel             int           `key:"compression_level" doc:"1 = fastest … 9 = smallest."`
 	DecompressedMessageSizeLimit int           `key:"decompressed_message_size_limit" doc:"Largest message after inflating; 0 = ten times websocket.message_size_limit."`

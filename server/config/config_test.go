@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,18 @@ func TestValidateRefuses(t *testing.T) {
 		{"client.token.audience_regex", func(c *Config) { c.Client.Token.AudienceRegex = "(" }},
 		{"client.token.issuer_regex", func(c *Config) { c.Client.Token.Issuer, c.Client.Token.IssuerRegex = "a", "b" }},
 		{"client.channel_limit", func(c *Config) { c.Client.ChannelLimit = 65536 }},
+		{"client.rate_limits[0].commands", func(c *Config) { c.Client.RateLimits = []RateLimit{{[]string{"connect"}, 1, time.Second, 0}} }},
+		{"client.rate_limits[0].commands", func(c *Config) { c.Client.RateLimits = []RateLimit{{nil, 1, time.Second, 0}} }},
+		{"client.rate_limits[1]", func(c *Config) {
+			c.Client.RateLimits = []RateLimit{{[]string{"all"}, 1, time.Second, 0}, {[]string{"rpc"}, 0, time.Second, 0}}
+		}},
+		{"client.rate_limits[0]", func(c *Config) { c.Client.RateLimits = []RateLimit{{[]string{"all"}, 1, time.Hour, 30}} }},
+		{"client.rate_limits", func(c *Config) {
+			c.Client.RateLimits = slices.Repeat([]RateLimit{{[]string{"all"}, 1, time.Second, 0}}, 5)
+		}},
+		{"client.error_limit", func(c *Config) { c.Client.ErrorLimit.Limit = -1 }},
+		{"client.error_limit", func(c *Config) { c.Client.ErrorLimit = ErrorLimit{Limit: 1} }},
+		{"websocket.control_frame_limit", func(c *Config) { c.WebSocket.ControlFrameLimit = 10_001 }},
 		{"client.queue_max_size", func(c *Config) { c.Client.QueueMaxSize = 0 }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"example.com"} }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"https://example.com/"} }},

@@ -29,14 +29,18 @@ func Default() Config {
 			StaleCloseDelay: 10 * time.Second, ExpiredCloseDelay: 25 * time.Second,
 			ExpiredSubCloseDelay: 25 * time.Second, ChannelPositionCheckDelay: 40 * time.Second,
 			ChannelLimit: 128, QueueMaxSize: mib, HistoryMaxPublicationLimit: 300, RecoveryMaxPublicationLimit: 300,
+			ErrorLimit: ErrorLimit{Interval: 10 * time.Second},
+
 			Resume: Resume{Window: 5 * time.Minute},
 			Proxy:  ClientProxies{Connect: SwitchedProxy{Proxy: DefaultProxy()}, Refresh: SwitchedProxy{Proxy: DefaultProxy()}},
 		},
 		Channel:      channel.DefaultConfig(),
 		ChannelProxy: ChannelProxies{Subscribe: DefaultProxy(), Publish: DefaultProxy(), SubRefresh: DefaultProxy(), State: DefaultProxy()},
 		RPC:          RPC{NamespaceBoundary: ":", Proxy: DefaultProxy(), Ping: RPCPing{Method: "ping"}},
-		WebSocket:    WebSocket{HandlerPrefix: "/connection/websocket", MessageSizeLimit: 64 * kib, MessageTimeout: time.Minute, CompressionLevel: 1},
-		Engine:       Engine{Type: "memory"},
+		WebSocket: WebSocket{
+			HandlerPrefix: "/connection/websocket", MessageSizeLimit: 64 * kib, MessageTimeout: time.Minute, CompressionLevel: 1, ControlFrameLimit: 30,
+		},
+		Engine: Engine{Type: "memory"},
 		Loop: Loop{
 			Tick: 100 * time.Millisecond, AcceptBatch: 64, NodeBacklogSize: 256 * mib, ReadBufferSize: 64 * kib,
 			MailboxSize: 64 * kib, FlushSlice: 128, CloseTimeout: 5 * time.Second, MemoryTrimPeriod: 30 * time.Second,
@@ -73,6 +77,8 @@ func defaultElement(t reflect.Type) reflect.Value {
 	switch t {
 	case reflect.TypeFor[channel.Options]():
 		return reflect.ValueOf(channel.DefaultOptions())
+	case reflect.TypeFor[RateLimit]():
+		return reflect.ValueOf(RateLimit{Interval: time.Second})
 	case reflect.TypeFor[NamedProxy]():
 		return reflect.ValueOf(NamedProxy{Proxy: DefaultProxy()})
 	}

@@ -161,6 +161,9 @@ func TestEveryKeyLoadsFromItsEnvironmentVariable(t *testing.T) {
 		if strings.HasSuffix(key.Name, "transforms") {
 			sample = `[{"status_code":404}]`
 		}
+		if key.Name == "client.rate_limits" {
+			sample = `[{"commands":"publish rpc","limit":3}]`
+		}
 		layers, err := l.read(LoadOptions{Environ: []string{key.Env + "=" + sample}})
 		if err != nil {
 			t.Fatal(err)
@@ -296,5 +299,28 @@ func TestSecretsInAPublicFileAreWarnedOf(t *testing.T) {
 	_, warnings, err := Load(LoadOptions{File: path, Environ: []string{}})
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].String(), "chmod 640") {
 		t.Errorf("warnings %v, error %v; want one about the file's mode", warnings, err)
+	}
+}
+
+func TestALimitOfCommandsIsPerSecondUnlessItSays(t *testing.T) {
+	file := write(t, "c.yaml", "client:\n  rate_limits:\n  - {commands: [publish, rpc], limit: 30}\n  - {commands: all, limit: 100, interval: 1m, burst: 7}\n")
+	cfg, warnings, err := load(t, LoadOptions{File: file})
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("warnings %q, error %v", warnings, err)
+	}
+	want := []RateLimit{{[]string{"publish", "rpc"}, 30, time.Second, 0}, {[]string{"all"}, 100, time.Minute, 7}}
+	if got := cfg.Client.RateLimits; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if c := Default(); c.Client.RateLimits != nil || c.Client.ErrorLimit.Limit != 0 || c.WebSocket.ControlFrameLimit != 30 {
+		t.Error("only control frames are limited by default")
+	}
+	file = write(t, "c.yaml", "client:\n  rate_limits:\n  - {commands: connect, limit: 30}\n  - {commands: rpc}\n")
+	_, _, err = load(t, LoadOptions{File: file})
+	for _, says := range []string{`client.rate_limits[0].commands = "connect": "connect" is no command that can be limited; write publish`,
+		`client.rate_limits[1] = "limit 0, interval 1s, burst 0": a limit of 0 is outside its bounds; choose 1 to 1000000`} {
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("the error does not say %s: %v", says, err)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"shoal/codec/handshake"
 	"shoal/server/channel"
+	"shoal/server/rate"
 )
 
 // Validate checks every value and every coupling between values. The error joins a *ValueError for each fault, so that one
@@ -22,6 +23,7 @@ func (c Config) Validate() error {
 	v.server(c)
 	v.api(c)
 	v.client(c.Client)
+	v.rates(c.Client)
 	v.channel(c.Channel)
 	v.proxies(c)
 	v.transport(c)
@@ -156,6 +158,33 @@ func (v *validator) client(c Client) {
 	v.resume(c.Resume)
 }
 
+// ControlFrameInterval is the time websocket.control_frame_limit is about.
+const ControlFrameInterval = 10 * time.Second
+
+// rates has package rate judge the limits.
+func (v *validator) rates(c Client) {
+	v.between("client.rate_limits", len(c.RateLimits), 0, rate.RulesMax)
+	for i, l := range c.RateLimits {
+		label := element("client.rate_limits", i, "")
+		_, err := rate.KindsOf(l.Commands)
+		v.because(label+".commands", strings.Join(l.Commands, " "), err)
+		limit := rate.Limit{Count: l.Limit, Interval: l.Interval, Burst: l.Burst}
+		v.because(label, fmt.Sprintf("limit %d, interval %s, burst %d", l.Limit, formatDuration(l.Interval), l.Burst), limit.Validate())
+	}
+	if e := c.ErrorLimit; e.Limit != 0 {
+		v.because("client.error_limit", fmt.Sprintf("limit %d, interval %s", e.Limit, formatDuration(e.Interval)),
+			rate.Limit{Count: e.Limit, Interval: e.Interval}.Validate())
+	}
+}
+
+// because reports the value of a key with the error of another package, which says why and, behind "; ", what to change.
+func (v *validator) because(key, value string, err error) {
+	if err != nil {
+		why, change, _ := strings.Cut(err.Error(), "; ")
+		v.wrong(key, value, why, change)
+	}
+}
+
 // resumeSecretBytes is the length of the shortest secret that is worth its name.
 const resumeSecretBytes = 16
 
@@ -222,6 +251,7 @@ func (v *validator) transport(c Config) {
 	}
 	v.between("websocket.compression_level", c.WebSocket.CompressionLevel, 1, 9)
 	v.between("websocket.compression_min_size", c.WebSocket.CompressionMinSize, 0, sizeMax)
+	v.between("websocket.control_frame_limit", c.WebSocket.ControlFrameLimit, 0, 10_000)
 	v.within("websocket.message_timeout", c.WebSocket.MessageTimeout, 0, day)
 	v.between("echo.message_size_limit", c.Echo.MessageSizeLimit, 128, sizeMax)
 	v.within("handshake.timeout", c.Handshake.Timeout, 100*time.Millisecond, time.Hour)

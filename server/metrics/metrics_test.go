@@ -23,7 +23,7 @@ func full() Sources {
 			}
 		},
 		WebSocket: func() WebSocketSnapshot {
-			return WebSocketSnapshot{Open: 3, Opened: 5, MessagesIn: 11, MessagesOut: 12, Failed: []Labeled{{"reserved-bits", 1}}}
+			return WebSocketSnapshot{Open: 3, Opened: 5, MessagesIn: 11, MessagesOut: 12, Floods: 1, Failed: []Labeled{{"reserved-bits", 1}}}
 		},
 		Node: func() NodeSnapshot {
 			return NodeSnapshot{
@@ -31,7 +31,7 @@ func full() Sources {
 				Commands: []Labeled{{"connect", 5}}, Hooks: []HookSnapshot{{Name: "rpc/default", Calls: 7, Retries: 1, Time: 1500 * time.Millisecond, Errors: []Labeled{{"timeout", 2}}, Open: true}},
 				Resumes: []Labeled{{"accepted", 3}}, ResumeTokens: 4, Redeliveries: []Labeled{{"redelivered", 2}}, Cursors: 9,
 				Recoveries: []Labeled{{"recovered", 5}}, RecoveredPublications: 17, Insufficient: 2, Unsubscribed: 3,
-				Tokens:      []Labeled{{"expired", 1}},
+				CommandsRefused: []Labeled{{"publish", 6}}, Tokens: []Labeled{{"expired", 1}},
 				APIRequests: []Labeled{{"publish", 9}}, APIErrors: []Labeled{{"107", 1}},
 			}
 		},

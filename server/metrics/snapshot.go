@@ -40,6 +40,7 @@ type WebSocketSnapshot struct {
 	MessagesIn, MessagesOut  uint64
 	PayloadIn, PayloadOut    uint64    // bytes of data messages, after inflating and before deflating
 	PingsIn, PongsIn         uint64    // control frames
+	Floods                   uint64    // connections that sent too many of them
 	Compressed, Uncompressed uint64    // messages sent on conns with permessage-deflate
 	Refused                  []Labeled // upgrades refused, by name of the failure
 	Failed                   []Labeled // connections that broke RFC 6455 or 7692, by name of the rule
@@ -73,6 +74,7 @@ type NodeSnapshot struct {
 	Unsubscribed          uint64    // subscriptions ended by the server
 	SignalsFailed         uint64    // joins and leaves that were not told
 	MessagesDropped       uint64    // of send commands
+	CommandsRefused       []Labeled // over a limit of commands, by method
 	RenewalsPostponed     uint64    // of credentials and grants that ended
 	Resumes               []Labeled // resume tokens that clients sent, by outcome
 	ResumeTokens          uint64    // given
