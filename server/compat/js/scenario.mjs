@@ -227,6 +227,8 @@ async function tokens() {
   });
   await wait('t token', '"n":2');
   await wait('t subtoken', '"m":2');
+  await new Promise((done) => setTimeout(done, 50)); // the tokens are sent when those who gave them are done,
+  await c.presenceStats('nosuch:x').catch(() => {}); // and answered before this
   const wrong = await connect('w', { token: token({ sub: 'w' }) });
   subscription('w', wrong, 'open:x', { token: token({ sub: 'w', channel: 'open:y' }) }).subscribe();
   await wait('w', '"disconnected"', '3500');
