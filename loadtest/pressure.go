@@ -11,7 +11,6 @@ import (
 
 	"shoal/codec/proto"
 	"shoal/loadtest/crowd"
-	"shoal/loadtest/engine"
 )
 
 // The marks of the scenarios that press, between markIdle and markTraffic.
@@ -95,17 +94,7 @@ func (r *run) pressure(ctx context.Context) error {
 	r.event("delivered", r.counts())
 	p.netstat[1] = readAccepts(r.proc, cfg.ServerPID)
 	p.after, _ = p.metrics.read(context.WithoutCancel(ctx))
-	if errors.Is(err, engine.ErrGrace) {
-		err = nil // the counters say how many
-	}
-	if err != nil {
-		return advise(err)
-	}
-	if err := r.hold(ctx, "settling", cfg.Settle, false); err != nil {
-		return err
-	}
-	r.mark(markAfter)
-	return nil
+	return r.settle(ctx, err)
 }
 
 // slow has some stop reading, and read again.

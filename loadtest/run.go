@@ -187,13 +187,18 @@ func (r *run) traffic(ctx context.Context) (err error) {
 	}
 	r.mark(markTraffic)
 	r.event("delivered", r.counts())
+	return r.settle(ctx, err)
+}
+
+// settle waits after the traffic, which ended with err, and measures memory once more.
+func (r *run) settle(ctx context.Context, err error) error {
 	if errors.Is(err, engine.ErrGrace) {
 		err = nil // the counters say how many
 	}
 	if err != nil {
 		return advise(err)
 	}
-	if err := r.hold(ctx, "settling", cfg.Settle, false); err != nil {
+	if err := r.hold(ctx, "settling", r.cfg.Settle, false); err != nil {
 		return err
 	}
 	r.mark(markAfter)

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"hash/maphash"
 
-	"shoal/codec/handshake"
 	"shoal/codec/proto"
 	"shoal/codec/ws"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 )
 
@@ -25,8 +25,7 @@ var (
 func (h *client) Open(slot uint32) {
 	e := (*Crowd)(h)
 	c := e.conns.At(slot)
-	e.offer.Key = e.key(c.number)
-	e.l.Commit(slot, handshake.AppendRequest(e.l.Begin(slot), &e.offer))
+	e.wire.Request(slot, c.number)
 	e.enter(slot, c, stepUpgrading)
 }
 
@@ -35,17 +34,9 @@ func (h *client) Data(slot uint32, p []byte) {
 	e := (*Crowd)(h)
 	c := e.conns.At(slot)
 	c.heard = e.l.Now()
-	if c.tail == 0 {
-		e.bytes(slot, c, p)
-		return
-	}
-	i := c.tail
-	c.tail = 0
-	e.buffers.Grow(i, len(p))
-	b := e.buffers.At(i)
-	b.B = append(b.B, p...)
-	e.bytes(slot, c, b.B)
-	e.buffers.Return(i)
+	all, lent := e.wire.Join(&c.stream, p)
+	e.bytes(slot, c, all)
+	e.wire.Return(lent)
 }
 
 var errEOF = errors.New("the target ended the connection without a close frame")
@@ -78,11 +69,11 @@ func (h *client) Timer(slot uint32) {
 // Shutdown says goodbye.
 func (h *client) Shutdown(slot uint32) {
 	e := (*Crowd)(h)
-	var last []byte
+	var code ws.CloseCode
 	if e.conns.At(slot).step > stepUpgrading {
-		last = ws.AppendMasked(nil, ws.CloseOp, e.mask(), closeBody(ws.CodeNormal))
+		code = ws.CodeNormal
 	}
-	e.l.CloseAfter(slot, last, loop.ReasonShutdown)
+	e.wire.End(slot, code, loop.ReasonShutdown)
 }
 
 // Closed keeps the books.
@@ -91,29 +82,12 @@ func (h *client) Closed(slot uint32, why loop.Reason, err error) {
 	c := e.conns.At(slot)
 	cause := e.cause
 	if cause == nil {
-		cause = describe(c.step, why, err)
+		cause = wire.Describe(c.step, why, err)
 	}
-	for _, i := range [...]*uint32{&c.tail, &c.body} {
-		if *i != 0 {
-			e.buffers.Return(*i)
-			*i = 0
-		}
-	}
+	e.wire.Release(&c.stream)
 	e.ended(c, cause)
 	e.cause, e.code, e.wait = nil, 0, 0
 	e.wake()
-}
-
-// describe says in words why the loop closed a connection.
-func describe(s step, why loop.Reason, err error) error {
-	switch {
-	case why == loop.ReasonDial && err != nil:
-		return fmt.Errorf("the connection cannot be opened: %w", err)
-	case err != nil:
-		return fmt.Errorf("the connection was lost (%s): %w", s, err)
-	default:
-		return fmt.Errorf("the connection was lost (%s): %s", s, why)
-	}
 }
 
 // bytes reads on: p begins where the last complete thing ended.
@@ -125,14 +99,15 @@ func (e *Crowd) bytes(slot uint32, c *conn, p []byte) {
 		}
 	}
 	for e.peers[c.number].at == slot+1 && c.flags&connClosed == 0 {
-		n, ev := c.parser.Next(p, &e.limits)
-		p = p[n:]
+		rest, ev, lent := e.wire.Next(&c.stream, p)
+		p = rest
 		switch ev.Kind {
 		case ws.Data:
-			e.piece(slot, c, &ev)
+			e.message(slot, c, ev.Payload)
+			e.wire.Return(lent)
 		case ws.Ping:
 			e.count.PingFrames++
-			e.send(slot, ws.PongOp, ev.Payload)
+			e.wire.Send(slot, ws.PongOp, ev.Payload)
 		case ws.Pong:
 		case ws.Close:
 			c.flags |= connClosed
@@ -140,44 +115,9 @@ func (e *Crowd) bytes(slot uint32, c *conn, p []byte) {
 		case ws.Fail:
 			e.drop(slot, fmt.Errorf("the target broke the WebSocket protocol: %s", ev.Reason))
 		case ws.None:
-			if n > 0 {
-				continue
-			}
-			e.keep(c, p)
 			return
 		}
 	}
-}
-
-// keep borrows a buffer for an incomplete rest.
-func (e *Crowd) keep(c *conn, p []byte) {
-	if len(p) == 0 {
-		return
-	}
-	c.tail = e.buffers.Borrow(len(p))
-	b := e.buffers.At(c.tail)
-	b.B = append(b.B, p...)
-}
-
-// piece collects a message that came in pieces; one that is whole goes on as it lies.
-func (e *Crowd) piece(slot uint32, c *conn, ev *ws.Event) {
-	if ev.First && ev.Final {
-		e.message(slot, c, ev.Payload)
-		return
-	}
-	if c.body == 0 {
-		c.body = e.buffers.Borrow(len(ev.Payload) + c.parser.Pending())
-	}
-	e.buffers.Grow(c.body, len(ev.Payload))
-	b := e.buffers.At(c.body)
-	b.B = append(b.B, ev.Payload...)
-	if !ev.Final {
-		return
-	}
-	i := c.body
-	c.body = 0
-	e.message(slot, c, b.B)
-	e.buffers.Return(i)
 }
 
 const (
@@ -268,7 +208,7 @@ func (e *Crowd) reply(slot uint32, c *conn, r *proto.Reply) {
 		e.count.Pings++
 		if c.flags&connPong != 0 {
 			e.count.Pongs++
-			e.send(slot, e.op, e.pong)
+			e.wire.Send(slot, e.op, e.pong)
 		}
 	}
 }
@@ -292,5 +232,5 @@ func (e *Crowd) unsubscribed(slot uint32, c *conn, name string, u *proto.Unsubsc
 	e.subsOf(c.number)[j].flags &^= subLive
 	c.waiting++
 	e.scratch = e.command(e.scratch[:0], &proto.Command{Id: idSubscribe + uint32(j), Subscribe: e.request(c.number, j)})
-	e.send(slot, e.op, e.scratch)
+	e.wire.Send(slot, e.op, e.scratch)
 }

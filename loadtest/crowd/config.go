@@ -11,6 +11,7 @@ import (
 	"shoal/codec/proto"
 	"shoal/loadtest/engine"
 	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 	"shoal/loop/poll"
 )
@@ -54,11 +55,8 @@ const (
 	pingGrace = 10 * time.Second
 	// outstandingMax bounds the connections under way at once at a fixed rate.
 	outstandingMax = 20_000
-	// messageBytesMax bounds what a server may send in one message.
-	messageBytesMax = 16 << 20
-	sourcesMax      = 65_534
-	channelsMax     = 1 << 20
-	subscribedMax   = 1 << 26 // subscriptions over all
+	channelsMax    = 1 << 20
+	subscribedMax  = 1 << 26 // subscriptions over all
 	// tickPeriod is the resolution of time limits.
 	tickPeriod = 100 * time.Millisecond
 )
@@ -99,7 +97,7 @@ func (c Config) Validate() error {
 	check(c.Stuck >= 0 && c.Stuck <= c.Connections, "%d of %d connections stuck", c.Stuck, c.Connections)
 	check(c.ConnectRate >= 0, "%g connections a second; 0 or more", c.ConnectRate)
 	check(c.Window >= 1, "%d connections under way at once; at least 1", c.Window)
-	check(c.Sources >= 0 && c.Sources <= sourcesMax, "%d source addresses; at most %d", c.Sources, sourcesMax)
+	check(c.Sources >= 0 && c.Sources <= wire.SourcesMax, "%d source addresses; at most %d", c.Sources, wire.SourcesMax)
 	check(c.StepTimeout >= tickPeriod, "a time limit of %s; at least %s", c.StepTimeout, tickPeriod)
 	check(c.Posters >= 1, "%d connections to the API; at least 1", c.Posters)
 	check(c.Run != 0, "no run number")
@@ -129,15 +127,6 @@ func (c *Config) name(channel int) string {
 		return c.Channel
 	}
 	return c.Channel + "-" + strconv.Itoa(channel)
-}
-
-// source is the local address of a connection, the zero value when the kernel is to choose.
-func (c *Config) source(number uint32) netip.AddrPort {
-	if c.Sources == 0 {
-		return netip.AddrPort{}
-	}
-	k := number%uint32(c.Sources) + 1
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, byte(k >> 8), byte(k)}), 0)
 }
 
 // loopConfig is the one loop. Keepalive is the server's business, and requests to the API may pile up.

@@ -3,8 +3,8 @@ package crowd
 import (
 	"unsafe"
 
-	"shoal/codec/ws"
 	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 )
 
@@ -38,9 +38,7 @@ const (
 
 // conn is one connection while it lasts, beside the loop's slot. Pointer-free.
 type conn struct {
-	parser  ws.Parser // of frames
-	tail    uint32    // borrowed buffer with an incomplete frame, 0 = none
-	body    uint32    // borrowed buffer with an incomplete message, 0 = none
+	stream  wire.Stream
 	number  uint32    // of its peer
 	waiting uint32    // subscriptions without their reply
 	heard   loop.Tick // when something last came

@@ -1,7 +1,6 @@
 package crowd
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"shoal/codec/handshake"
 	"shoal/codec/proto"
 	"shoal/codec/ws"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 )
 
@@ -64,21 +64,13 @@ func (t *connecting) step(now int64) (busy bool) {
 func (e *Crowd) dial(number uint32, now int64) error {
 	p := &e.peers[number]
 	e.sys.small = p.flags&peerStuck != 0
-	slot, err := e.l.Dial(e.cfg.source(number), e.cfg.Remote, kindClient)
+	slot, err := e.l.Dial(wire.Source(e.cfg.Sources, number), e.cfg.Remote, kindClient)
 	if err != nil {
 		return fmt.Errorf("connection %d cannot be begun: %w", number+1, err)
 	}
 	*e.conns.At(slot) = conn{number: number}
 	p.began, p.at, p.place, p.fd = now, slot+1, placeHere, e.sys.last
 	return nil
-}
-
-// key is the handshake key of a peer; the same whenever it is asked for, so it need not be kept.
-func (e *Crowd) key(number uint32) handshake.Key {
-	var nonce [16]byte
-	binary.BigEndian.PutUint32(nonce[:], e.cfg.Run)
-	binary.BigEndian.PutUint64(nonce[8:], (uint64(number)+1)*0x9e3779b97f4a7c15)
-	return handshake.NewKey(nonce)
 }
 
 // enter moves a connection on and gives it time for the next step.
@@ -90,13 +82,11 @@ func (e *Crowd) enter(slot uint32, c *conn, s step) {
 // upgraded reads the answer to the handshake at the front of p and returns what follows it. ok is false when more is needed
 // or the connection is lost.
 func (e *Crowd) upgraded(slot uint32, c *conn, p []byte) (rest []byte, ok bool) {
-	e.offer.Key = e.key(c.number)
 	var r handshake.Response
-	n, status := handshake.ParseResponse(p, &e.offer, &r)
+	n, status := e.wire.Response(&c.stream, c.number, p, &r)
 	switch status {
 	case handshake.Done:
 	case handshake.NeedMore:
-		e.keep(c, p)
 		return nil, false
 	case handshake.Refused:
 		e.wait = int64(retryAfter(p[:n]))
@@ -126,7 +116,7 @@ func (e *Crowd) hello(slot uint32, c *conn) {
 		}
 	}
 	e.scratch = e.command(e.scratch[:0], &proto.Command{Id: idConnect, Connect: &connect})
-	e.send(slot, e.op, e.scratch)
+	e.wire.Send(slot, e.op, e.scratch)
 }
 
 // request is the subscribe request of one subscription: from its position when it has one.
@@ -193,12 +183,12 @@ func (e *Crowd) subscribe(slot uint32, c *conn) {
 		}
 		b = e.command(b, &proto.Command{Id: idSubscribe + uint32(j), Subscribe: e.request(c.number, j)})
 		if len(b) > commandsBytesMax {
-			e.send(slot, e.op, b)
+			e.wire.Send(slot, e.op, b)
 			b = b[:0]
 		}
 	}
 	if len(b) > 0 {
-		e.send(slot, e.op, b)
+		e.wire.Send(slot, e.op, b)
 	}
 	e.scratch = b[:0]
 	if c.waiting == 0 {
@@ -309,17 +299,5 @@ func (e *Crowd) drop(slot uint32, cause error) {
 // leave ends a connection in good order, after the server did.
 func (e *Crowd) leave(slot uint32, cause error, code ws.CloseCode) {
 	e.cause, e.code = cause, code
-	var last []byte
-	if code != 0 {
-		last = ws.AppendMasked(nil, ws.CloseOp, e.mask(), closeBody(code))
-	}
-	e.l.CloseAfter(slot, last, loop.ReasonPeer)
-}
-
-// closeBody is the payload of a close frame with a code and no reason.
-func closeBody(code ws.CloseCode) []byte {
-	if code == ws.CodeNoStatus {
-		return nil
-	}
-	return binary.BigEndian.AppendUint16(nil, uint16(code))
+	e.wire.End(slot, code, loop.ReasonPeer)
 }

@@ -10,14 +10,13 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"shoal/codec/handshake"
 	"shoal/codec/proto"
 	"shoal/codec/ws"
 	"shoal/loadtest/engine"
 	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 	"shoal/loop/poll"
-	"shoal/pool/buffer"
 	"shoal/pool/slab"
 )
 
@@ -33,7 +32,6 @@ type Crowd struct {
 	cfg    Config
 	group  *loop.Group
 	filler *message.Filler
-	limits ws.Limits
 	op     ws.Op
 	pong   []byte // the answer to an application ping
 	seed   maphash.Seed
@@ -56,13 +54,11 @@ type Crowd struct {
 	subs     []sub // of peer i at i*Subscriptions
 	tokens   [][]byte
 	channels []channel
-	buffers  *buffer.Table
 	decoder  proto.ReplyDecoder
 	cache    []cached
-	offer    handshake.Offer
+	wire     *wire.Wire
 	posters  []*poster
 	scratch  []byte
-	random   uint64
 	task     task
 	flow     *flow
 	sleepers sleepers
@@ -104,12 +100,12 @@ func New(cfg Config) (*Crowd, error) {
 	}
 	cfg.defaults()
 	e := &Crowd{
-		cfg: cfg, offer: cfg.offer(), done: make(chan error, 4), seed: maphash.MakeSeed(),
-		limits: ws.Limits{MessageBytesMax: messageBytesMax, Client: true}, op: ws.Text,
+		cfg: cfg, wire: wire.New(cfg.offer(), cfg.Run), done: make(chan error, 4), seed: maphash.MakeSeed(),
+		op:     ws.Text,
 		layout: newLayout(cfg.Channels, cfg.Subscriptions), byName: make(map[string]uint32, cfg.Channels),
 		peers: make([]peer, cfg.Connections), subs: make([]sub, cfg.Connections*cfg.Subscriptions), channels: make([]channel, cfg.Channels),
-		cache: make([]cached, cacheSlots), buffers: buffer.NewTable(buffer.New(buffer.Config{})),
-		random: uint64(cfg.Run)<<32 | 0x9e3779b9, results: newResults(),
+		cache:   make([]cached, cacheSlots),
+		results: newResults(),
 	}
 	e.count.Causes = map[string]int{}
 	if cfg.Encoding == proto.Protobuf {
@@ -141,6 +137,7 @@ func New(cfg Config) (*Crowd, error) {
 	}
 	e.group, err = loop.New(cfg.loopConfig(e.panicked, narrowed), func(l *loop.Loop) []loop.Handler {
 		e.l = l
+		e.wire.Attach(l)
 		return []loop.Handler{kindClient: (*client)(e), kindPoster: (*posting)(e)}
 	})
 	if err != nil {
@@ -301,26 +298,6 @@ func (e *Crowd) publish() {
 // panicked makes a recovered panic the end of the task: nothing that is counted afterwards could be trusted.
 func (e *Crowd) panicked(value any, stack []byte) {
 	e.finish(fmt.Errorf("crowd: panic, a bug of the load test: %v\n%s", value, stack))
-}
-
-// draw is a random number; nobody guards secrets here: the generator is xorshift64 (Marsaglia 2003).
-func (e *Crowd) draw() uint64 {
-	x := e.random
-	x ^= x << 13
-	x ^= x >> 7
-	x ^= x << 17
-	e.random = x
-	return x
-}
-
-func (e *Crowd) mask() [4]byte {
-	x := e.draw()
-	return [4]byte{byte(x), byte(x >> 8), byte(x >> 16), byte(x >> 24)}
-}
-
-// send corks one message for a connection.
-func (e *Crowd) send(slot uint32, op ws.Op, payload []byte) {
-	e.l.Commit(slot, ws.AppendMasked(e.l.Begin(slot), op, e.mask(), payload))
 }
 
 // subsOf are the subscriptions of a peer.

@@ -53,7 +53,7 @@ func (f *flow) step(now int64) (busy bool) {
 	for n := 0; n < publishBatch && f.due() <= now && e.unanswered() < unansweredMax; n++ {
 		channel := uint32(f.made % len(e.channels))
 		if f.plan.Random {
-			channel = uint32(e.draw() % uint64(len(e.channels)))
+			channel = uint32(e.wire.Draw() % uint64(len(e.channels)))
 		}
 		due := f.due()
 		f.made++

@@ -169,11 +169,7 @@ func (e *Crowd) validate() error {
 			if c.step == stepReady {
 				ready++
 			}
-			for _, b := range [...]uint32{c.tail, c.body} {
-				if b != 0 {
-					borrowed++
-				}
-			}
+			borrowed += c.stream.Held()
 		}
 		for j, s := range e.subsOf(uint32(i)) {
 			errs = append(errs, s.track.Validate())
@@ -194,6 +190,6 @@ func (e *Crowd) validate() error {
 	}
 	check("ready connections", e.count.Ready, ready)
 	check("publications under way", e.owed, owed)
-	check("borrowed buffers", e.buffers.Len(), borrowed)
-	return errors.Join(append(errs, e.buffers.Validate())...)
+	check("borrowed buffers", e.wire.Borrowed(), borrowed)
+	return errors.Join(append(errs, e.wire.Validate())...)
 }

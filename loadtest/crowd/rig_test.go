@@ -268,8 +268,8 @@ func drive(t *testing.T, remote netip.AddrPort, cfg Config) *Crowd {
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		if err := e.buffers.Validate(); err != nil || e.buffers.Len() != 0 {
-			t.Errorf("%d buffers borrowed at the end, %v", e.buffers.Len(), err)
+		if err := e.wire.Validate(); err != nil || e.wire.Borrowed() != 0 {
+			t.Errorf("%d buffers borrowed at the end, %v", e.wire.Borrowed(), err)
 		}
 	})
 	do(t, e, nil, e.Connect())

@@ -201,7 +201,7 @@ func (e *Crowd) note(cause error) {
 // sleep sends a peer away for its backoff, or for as long as the server asked.
 func (e *Crowd) sleep(number uint32) {
 	p := &e.peers[number]
-	delay := max(int64(backoff(int(p.attempts), e.draw())), e.wait)
+	delay := max(int64(backoff(int(p.attempts), e.wire.Draw())), e.wait)
 	p.attempts = min(p.attempts+1, 31)
 	p.slept += delay
 	p.place = placeAway

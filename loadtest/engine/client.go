@@ -8,6 +8,7 @@ import (
 	"shoal/codec/proto"
 	"shoal/codec/ws"
 	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 )
 
@@ -30,17 +31,9 @@ func (h *client) Data(slot uint32, p []byte) {
 	e := (*Engine)(h)
 	c := e.conns.At(slot)
 	c.heard = e.l.Now()
-	if c.tail == 0 {
-		e.bytes(slot, c, p)
-		return
-	}
-	i := c.tail
-	c.tail = 0
-	e.buffers.Grow(i, len(p))
-	b := e.buffers.At(i)
-	b.B = append(b.B, p...)
-	e.bytes(slot, c, b.B)
-	e.buffers.Return(i)
+	all, lent := e.wire.Join(&c.stream, p)
+	e.bytes(slot, c, all)
+	e.wire.Return(lent)
 }
 
 // EOF ends a connection that the server left without a close frame.
@@ -72,11 +65,11 @@ func (h *client) Timer(slot uint32) {
 // Shutdown says goodbye.
 func (h *client) Shutdown(slot uint32) {
 	e := (*Engine)(h)
-	var last []byte
+	var code ws.CloseCode
 	if e.conns.At(slot).step > stepUpgrading {
-		last = ws.AppendMasked(nil, ws.CloseOp, e.mask(), closeBody(ws.CodeNormal))
+		code = ws.CodeNormal
 	}
-	e.l.CloseAfter(slot, last, loop.ReasonShutdown)
+	e.wire.End(slot, code, loop.ReasonShutdown)
 }
 
 // Closed keeps the books.
@@ -86,15 +79,10 @@ func (h *client) Closed(slot uint32, why loop.Reason, err error) {
 	cause := e.cause
 	e.cause = nil
 	if cause == nil {
-		cause = describe(c.step, why, err)
+		cause = wire.Describe(c.step, why, err)
 	}
 	e.slots[c.number] = 0
-	for _, i := range [...]*uint32{&c.tail, &c.body} {
-		if *i != 0 {
-			e.buffers.Return(*i)
-			*i = 0
-		}
-	}
+	e.wire.Release(&c.stream)
 	if c.step == stepReady {
 		e.count.Ready--
 	}
@@ -134,18 +122,6 @@ func (e *Engine) note(cause error) {
 // causesMax bounds the different causes that are told apart.
 const causesMax = 32
 
-// describe says in words why the loop closed a connection.
-func describe(s step, why loop.Reason, err error) error {
-	switch {
-	case why == loop.ReasonDial && err != nil:
-		return fmt.Errorf("the connection cannot be opened: %w", err)
-	case err != nil:
-		return fmt.Errorf("the connection was lost (%s): %w", s, err)
-	default:
-		return fmt.Errorf("the connection was lost (%s): %s", s, why)
-	}
-}
-
 // bytes reads on: p begins where the last complete thing ended.
 func (e *Engine) bytes(slot uint32, c *conn, p []byte) {
 	if c.step == stepUpgrading {
@@ -155,14 +131,15 @@ func (e *Engine) bytes(slot uint32, c *conn, p []byte) {
 		}
 	}
 	for e.slots[c.number] == slot+1 && c.flags&flagClosed == 0 {
-		n, ev := c.parser.Next(p, &e.limits)
-		p = p[n:]
+		rest, ev, lent := e.wire.Next(&c.stream, p)
+		p = rest
 		switch ev.Kind {
 		case ws.Data:
-			e.piece(slot, c, &ev)
+			e.message(slot, c, ev.Payload)
+			e.wire.Return(lent)
 		case ws.Ping:
 			e.count.PingFrames++
-			e.send(slot, ws.PongOp, ev.Payload)
+			e.wire.Send(slot, ws.PongOp, ev.Payload)
 		case ws.Pong:
 		case ws.Close:
 			c.flags |= flagClosed
@@ -170,44 +147,9 @@ func (e *Engine) bytes(slot uint32, c *conn, p []byte) {
 		case ws.Fail:
 			e.drop(slot, fmt.Errorf("the target broke the WebSocket protocol: %s", ev.Reason))
 		case ws.None:
-			if n > 0 {
-				continue
-			}
-			e.keep(c, p)
 			return
 		}
 	}
-}
-
-// keep borrows a buffer for an incomplete rest.
-func (e *Engine) keep(c *conn, p []byte) {
-	if len(p) == 0 {
-		return
-	}
-	c.tail = e.buffers.Borrow(len(p))
-	b := e.buffers.At(c.tail)
-	b.B = append(b.B, p...)
-}
-
-// piece collects a message that came in pieces; one that is whole goes on as it lies.
-func (e *Engine) piece(slot uint32, c *conn, ev *ws.Event) {
-	if ev.First && ev.Final {
-		e.message(slot, c, ev.Payload)
-		return
-	}
-	if c.body == 0 {
-		c.body = e.buffers.Borrow(len(ev.Payload) + c.parser.Pending())
-	}
-	e.buffers.Grow(c.body, len(ev.Payload))
-	b := e.buffers.At(c.body)
-	b.B = append(b.B, ev.Payload...)
-	if !ev.Final {
-		return
-	}
-	i := c.body
-	c.body = 0
-	e.message(slot, c, b.B)
-	e.buffers.Return(i)
 }
 
 // message handles a whole one.
@@ -302,7 +244,7 @@ func (e *Engine) reply(slot uint32, c *conn, r *proto.Reply) {
 		e.count.Pings++
 		if c.flags&flagPong != 0 {
 			e.count.Pongs++
-			e.send(slot, e.op, e.pong)
+			e.wire.Send(slot, e.op, e.pong)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"shoal/codec/handshake"
 	"shoal/codec/proto"
 	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 	"shoal/loop/poll"
 )
@@ -60,10 +61,6 @@ const (
 	payloadBytesDefault = 128
 	// outstandingMax bounds the connections under way at once at a fixed rate.
 	outstandingMax = 20_000
-	// messageBytesMax bounds what a server may send in one message.
-	messageBytesMax = 16 << 20
-	// sourcesMax is the number of addresses 127.0.0.1 … 127.0.255.254.
-	sourcesMax = 65_534
 )
 
 func (c *Config) defaults() {
@@ -94,7 +91,7 @@ func (c Config) Validate() error {
 	check(c.Connections >= 1, "%d connections; at least 1", c.Connections)
 	check(c.ConnectRate >= 0, "%g connections a second; 0 or more", c.ConnectRate)
 	check(c.Window >= 1, "%d connections under way at once; at least 1", c.Window)
-	check(c.Sources >= 0 && c.Sources <= sourcesMax, "%d source addresses; at most %d", c.Sources, sourcesMax)
+	check(c.Sources >= 0 && c.Sources <= wire.SourcesMax, "%d source addresses; at most %d", c.Sources, wire.SourcesMax)
 	check(c.StepTimeout >= tickPeriod, "a time limit of %s; at least %s", c.StepTimeout, tickPeriod)
 	check(c.PingGrace >= tickPeriod, "a grace for pings of %s; at least %s", c.PingGrace, tickPeriod)
 	check(c.Run != 0, "no run number")
@@ -130,12 +127,3 @@ func (c *Config) loopConfig(panicked func(any, []byte)) loop.Config {
 
 // tickPeriod is the resolution of time limits.
 const tickPeriod = 100 * time.Millisecond
-
-// source is the local address of a connection, the zero value when the kernel is to choose.
-func (c *Config) source(number uint32) netip.AddrPort {
-	if c.Sources == 0 {
-		return netip.AddrPort{}
-	}
-	k := number%uint32(c.Sources) + 1
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, byte(k >> 8), byte(k)}), 0)
-}

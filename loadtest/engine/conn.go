@@ -3,8 +3,8 @@ package engine
 import (
 	"unsafe"
 
-	"shoal/codec/ws"
 	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 )
 
@@ -43,15 +43,13 @@ type conn struct {
 	track   message.Track // of messages of this run
 	digest  uint64        // chain of publications of others
 	began   int64         // when it was dialed, Unix nanoseconds
-	parser  ws.Parser     // of frames
-	tail    uint32        // borrowed buffer with an incomplete frame, 0 = none
-	body    uint32        // borrowed buffer with an incomplete message, 0 = none
-	number  uint32        // from 0, in the order of dialing
-	sent    uint32        // messages sent to be echoed
-	refused uint32        // of those, the ones the server did not take
-	others  uint32        // publications of others received
-	heard   loop.Tick     // when something last came
-	ping    uint16        // seconds between the server's pings, 0 = none
+	stream  wire.Stream
+	number  uint32    // from 0, in the order of dialing
+	sent    uint32    // messages sent to be echoed
+	refused uint32    // of those, the ones the server did not take
+	others  uint32    // publications of others received
+	heard   loop.Tick // when something last came
+	ping    uint16    // seconds between the server's pings, 0 = none
 	step    step
 	flags   uint8
 }

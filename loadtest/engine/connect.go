@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 	"shoal/codec/handshake"
 	"shoal/codec/proto"
 	"shoal/codec/ws"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 )
 
@@ -67,7 +67,7 @@ func (t *connecting) step(now int64) (busy bool) {
 // dial begins the next connection.
 func (e *Engine) dial(now int64) error {
 	number := uint32(e.count.Dialed)
-	slot, err := e.l.Dial(e.cfg.source(number), e.cfg.Remote, kindClient)
+	slot, err := e.l.Dial(wire.Source(e.cfg.Sources, number), e.cfg.Remote, kindClient)
 	if err != nil {
 		return fmt.Errorf("connection %d cannot be begun: %w", number+1, err)
 	}
@@ -77,18 +77,9 @@ func (e *Engine) dial(now int64) error {
 	return nil
 }
 
-// key is the handshake key of a connection; the same whenever it is asked for, so it need not be kept.
-func (e *Engine) key(number uint32) handshake.Key {
-	var nonce [16]byte
-	binary.BigEndian.PutUint32(nonce[:], e.cfg.Run)
-	binary.BigEndian.PutUint64(nonce[8:], (uint64(number)+1)*0x9e3779b97f4a7c15)
-	return handshake.NewKey(nonce)
-}
-
 // request sends the opening handshake.
 func (e *Engine) request(slot uint32, c *conn) {
-	e.offer.Key = e.key(c.number)
-	e.l.Commit(slot, handshake.AppendRequest(e.l.Begin(slot), &e.offer))
+	e.wire.Request(slot, c.number)
 	e.enter(slot, c, stepUpgrading)
 }
 
@@ -101,13 +92,11 @@ func (e *Engine) enter(slot uint32, c *conn, s step) {
 // upgraded reads the answer to the handshake at the front of p and returns what follows it. ok is false when more is needed
 // or the connection is lost.
 func (e *Engine) upgraded(slot uint32, c *conn, p []byte) (rest []byte, ok bool) {
-	e.offer.Key = e.key(c.number)
 	var r handshake.Response
-	n, status := handshake.ParseResponse(p, &e.offer, &r)
+	n, status := e.wire.Response(&c.stream, c.number, p, &r)
 	switch status {
 	case handshake.Done:
 	case handshake.NeedMore:
-		e.keep(c, p)
 		return nil, false
 	case handshake.Refused:
 		e.drop(slot, fmt.Errorf("the handshake was refused with HTTP status %d%s", r.Code, firstLine(p[n:])))
@@ -120,7 +109,7 @@ func (e *Engine) upgraded(slot uint32, c *conn, p []byte) (rest []byte, ok bool)
 		e.ready(slot, c)
 		return p[n:], true
 	}
-	e.send(slot, e.op, e.hello)
+	e.wire.Send(slot, e.op, e.hello)
 	e.enter(slot, c, stepConnecting)
 	return p[n:], true
 }
@@ -189,7 +178,7 @@ func (e *Engine) command(slot uint32, c *proto.Command) {
 		panic(fmt.Sprintf("engine: a command cannot be encoded: %v", err))
 	}
 	e.scratch = b
-	e.send(slot, e.op, b)
+	e.wire.Send(slot, e.op, b)
 }
 
 // ready ends the setting up.
@@ -221,17 +210,5 @@ func (e *Engine) drop(slot uint32, cause error) {
 // leave ends a connection in good order, after the server did.
 func (e *Engine) leave(slot uint32, cause error, code ws.CloseCode) {
 	e.cause = cause
-	var last []byte
-	if code != 0 {
-		last = ws.AppendMasked(nil, ws.CloseOp, e.mask(), closeBody(code))
-	}
-	e.l.CloseAfter(slot, last, loop.ReasonPeer)
-}
-
-// closeBody is the payload of a close frame with a code and no reason.
-func closeBody(code ws.CloseCode) []byte {
-	if code == ws.CodeNoStatus {
-		return nil
-	}
-	return binary.BigEndian.AppendUint16(nil, uint16(code))
+	e.wire.End(slot, code, loop.ReasonPeer)
 }

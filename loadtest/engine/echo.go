@@ -125,7 +125,7 @@ func (t *echoing) send(slot uint32, c *conn, due int64) {
 	h := message.Header{Run: e.cfg.Run, Conn: c.number + 1, Seq: c.sent, Sent: due}
 	if e.cfg.BareEcho {
 		e.scratch = e.filler.Append(e.scratch[:0], h)
-		e.send(slot, e.op, e.scratch)
+		e.wire.Send(slot, e.op, e.scratch)
 		return
 	}
 	data := e.filler.Append(make([]byte, 0, e.cfg.PayloadBytes), h)

@@ -9,12 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"shoal/codec/handshake"
 	"shoal/codec/proto"
 	"shoal/codec/ws"
 	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/wire"
 	"shoal/loop"
-	"shoal/pool/buffer"
 	"shoal/pool/slab"
 )
 
@@ -30,7 +29,6 @@ type Engine struct {
 	cfg    Config
 	group  *loop.Group
 	filler *message.Filler
-	limits ws.Limits
 	op     ws.Op  // of the messages sent
 	hello  []byte // the connect command
 	pong   []byte // the answer to an application ping
@@ -46,13 +44,11 @@ type Engine struct {
 	l        *loop.Loop
 	conns    slab.Column[conn]
 	slots    []uint32 // by number of the connection: slot+1, 0 = gone
-	buffers  *buffer.Table
 	decoder  proto.ReplyDecoder
 	cache    [cacheFrames]cached
-	offer    handshake.Offer
+	wire     *wire.Wire
 	api      *api
 	scratch  []byte
-	random   uint64
 	task     task
 	spinning bool // the pump is among the loop's works
 	wanted   bool // the pump was asked for
@@ -83,10 +79,10 @@ func New(cfg Config) (*Engine, error) {
 	}
 	cfg.defaults()
 	e := &Engine{
-		cfg: cfg, offer: cfg.offer(), done: make(chan error, 4), seed: maphash.MakeSeed(),
-		limits: ws.Limits{MessageBytesMax: messageBytesMax, Client: true}, op: ws.Text,
-		slots: make([]uint32, cfg.Connections), buffers: buffer.NewTable(buffer.New(buffer.Config{})),
-		random: uint64(cfg.Run)<<32 | 0x9e3779b9, hist: newHistograms(),
+		cfg: cfg, wire: wire.New(cfg.offer(), cfg.Run), done: make(chan error, 4), seed: maphash.MakeSeed(),
+		op:    ws.Text,
+		slots: make([]uint32, cfg.Connections),
+		hist:  newHistograms(),
 	}
 	e.count.Causes = map[string]int{}
 	if cfg.Encoding == proto.Protobuf {
@@ -103,6 +99,7 @@ func New(cfg Config) (*Engine, error) {
 	e.pong = proto.AppendPong(nil, cfg.Encoding)
 	e.group, err = loop.New(cfg.loopConfig(e.panicked), func(l *loop.Loop) []loop.Handler {
 		e.l = l
+		e.wire.Attach(l)
 		e.api = &api{e: e}
 		return []loop.Handler{kindClient: (*client)(e), kindAPI: e.api}
 	})
@@ -276,21 +273,6 @@ func (e *Engine) publish() {
 // panicked makes a recovered panic the end of the task: nothing that is counted afterwards could be trusted.
 func (e *Engine) panicked(value any, stack []byte) {
 	e.finish(fmt.Errorf("engine: panic, a bug of the load test: %v\n%s", value, stack))
-}
-
-// mask is a masking key. Nobody guards secrets here: the generator is xorshift64 (Marsaglia 2003).
-func (e *Engine) mask() [4]byte {
-	x := e.random
-	x ^= x << 13
-	x ^= x >> 7
-	x ^= x << 17
-	e.random = x
-	return [4]byte{byte(x), byte(x >> 8), byte(x >> 16), byte(x >> 24)}
-}
-
-// send corks one message for a connection.
-func (e *Engine) send(slot uint32, op ws.Op, payload []byte) {
-	e.l.Commit(slot, ws.AppendMasked(e.l.Begin(slot), op, e.mask(), payload))
 }
 
 // census counts all connections.

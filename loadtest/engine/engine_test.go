@@ -294,21 +294,6 @@ func TestConnHoldsNoPointers(t *testing.T) {
 	walk(reflect.TypeFor[conn]())
 }
 
-func TestSourcesGoRound(t *testing.T) {
-	c := Config{Sources: 300}
-	seen := map[netip.Addr]int{}
-	for i := range uint32(600) {
-		a := c.source(i)
-		if a.Port() != 0 || !a.Addr().IsLoopback() || a.Addr() == netip.MustParseAddr("127.0.0.0") {
-			t.Fatalf("source %d is %v", i, a)
-		}
-		seen[a.Addr()]++
-	}
-	if len(seen) != 300 {
-		t.Errorf("%d addresses, want 300", len(seen))
-	}
-}
-
 // quiet is an engine that does not run, with n connections that are ready.
 func quiet(tb testing.TB, n int) *Engine {
 	tb.Helper()

@@ -127,8 +127,8 @@ func drive(t *testing.T, cfg Config) *Engine {
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		if err := e.buffers.Validate(); err != nil || e.buffers.Len() != 0 {
-			t.Errorf("%d buffers borrowed at the end, %v", e.buffers.Len(), err)
+		if err := e.wire.Validate(); err != nil || e.wire.Borrowed() != 0 {
+			t.Errorf("%d buffers borrowed at the end, %v", e.wire.Borrowed(), err)
 		}
 	})
 	return e

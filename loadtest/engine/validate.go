@@ -28,11 +28,7 @@ func (e *Engine) validate() error {
 		if err := c.track.Validate(); err != nil {
 			errs = append(errs, err)
 		}
-		for _, i := range [...]uint32{c.tail, c.body} {
-			if i != 0 {
-				borrowed++
-			}
-		}
+		borrowed += c.stream.Held()
 		if c.step != stepReady {
 			under++
 			continue
@@ -49,6 +45,6 @@ func (e *Engine) validate() error {
 	check("connections under way", e.count.Dialed-e.count.Failed-e.everOpen, under)
 	check("connections that died", e.count.Died, e.everOpen-e.count.Ready)
 	check("messages under way", e.owed, owed)
-	check("borrowed buffers", e.buffers.Len(), borrowed)
-	return errors.Join(append(errs, e.buffers.Validate())...)
+	check("borrowed buffers", e.wire.Borrowed(), borrowed)
+	return errors.Join(append(errs, e.wire.Validate())...)
 }
