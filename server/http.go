@@ -106,12 +106,8 @@ func (p *Program) openGRPC() error {
 			log.Info("API call", "method", a.Method, "status", a.Status, "error", a.Error, "duration", a.Duration, "remote", a.Remote)
 		}
 	}
-	calls := &api.Calls{
-		Service: service{p}, BatchMax: p.cfg.HTTPAPI.BatchLimit, BroadcastMax: p.cfg.HTTPAPI.BroadcastLimit,
-		Workers: p.workers, Spread: p.broker.Blocking(),
-	}
 	var err error
-	if p.grpc, err = rpc.New(cfg, calls, p.opts.Logger); err != nil {
+	if p.grpc, err = rpc.New(cfg, p.API(), p.opts.Logger); err != nil {
 		return fmt.Errorf("grpc_api: %w", err)
 	}
 	if p.grpcListener, err = net.Listen("tcp", hostPort(c.Address, c.Port)); err != nil {

@@ -260,56 +260,24 @@ func payloadOf(plain []byte, b64, name string) ([]byte, *Error) {
 	return b, nil
 }
 
-type flag struct {
-	Value bool `json:"value"`
-}
-
-// override is the claim of that name.
-type override struct {
-	Presence           *flag `json:"presence"`
-	JoinLeave          *flag `json:"join_leave"`
-	ForcePushJoinLeave *flag `json:"force_push_join_leave"`
-	ForcePositioning   *flag `json:"force_positioning"`
-	ForceRecovery      *flag `json:"force_recovery"`
-}
-
-func (o *override) compile() *channel.Override {
-	if o == nil {
-		return nil
-	}
-	value := func(f *flag) *bool {
-		if f == nil {
-			return nil
-		}
-		return &f.Value
-	}
-	return &channel.Override{
-		Presence:           value(o.Presence),
-		JoinLeave:          value(o.JoinLeave),
-		ForcePushJoinLeave: value(o.ForcePushJoinLeave),
-		ForcePositioning:   value(o.ForcePositioning),
-		ForceRecovery:      value(o.ForceRecovery),
-	}
-}
-
 func (c *claims) override() (*channel.Override, *Error) {
 	if c.raw[claimOverride] == nil {
 		return nil, nil
 	}
-	var o *override
+	var o *channel.Override
 	if json.Unmarshal(c.raw[claimOverride], &o) != nil {
 		return nil, refuse(ReasonClaims, `override is not an object of options, each {"value": true} or {"value": false}`)
 	}
-	return o.compile(), nil
+	return o, nil
 }
 
 // subClaim is one entry of the claim subs.
 type subClaim struct {
-	Info     json.RawMessage `json:"info"`
-	B64Info  string          `json:"b64info"`
-	Data     json.RawMessage `json:"data"`
-	B64Data  string          `json:"b64data"`
-	Override *override       `json:"override"`
+	Info     json.RawMessage   `json:"info"`
+	B64Info  string            `json:"b64info"`
+	Data     json.RawMessage   `json:"data"`
+	B64Data  string            `json:"b64data"`
+	Override *channel.Override `json:"override"`
 }
 
 // serverSubs merges the claims subs and channels; channels counts only without subs.
@@ -335,7 +303,7 @@ func (c *claims) serverSubs() ([]channel.ServerSub, *Error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(named)) {
 		claim := named[name]
-		sub := channel.ServerSub{Channel: name, Override: claim.Override.compile()}
+		sub := channel.ServerSub{Channel: name, Override: claim.Override}
 		var bad *Error
 		if sub.Info, bad = payloadOf(rawOf(claim.Info), claim.B64Info, "b64info"); bad != nil {
 			return nil, bad

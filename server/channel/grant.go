@@ -1,6 +1,8 @@
 package channel
 
-// Override is what a token changes in the options of one subscription; nil keeps the
+import "encoding/json"
+
+// Override is what a token or a proxy changes in the options of one subscription; nil keeps the
 // namespace's value.
 type Override struct {
 	Presence           *bool
@@ -8,6 +10,34 @@ type Override struct {
 	ForcePushJoinLeave *bool
 	ForcePositioning   *bool
 	ForceRecovery      *bool
+}
+
+// UnmarshalJSON reads the form that tokens and proxies write: {"presence":{"value":true}}.
+func (o *Override) UnmarshalJSON(text []byte) error {
+	type option struct {
+		Value bool `json:"value"`
+	}
+	var form struct {
+		Presence           *option `json:"presence"`
+		JoinLeave          *option `json:"join_leave"`
+		ForcePushJoinLeave *option `json:"force_push_join_leave"`
+		ForcePositioning   *option `json:"force_positioning"`
+		ForceRecovery      *option `json:"force_recovery"`
+	}
+	if err := json.Unmarshal(text, &form); err != nil {
+		return err
+	}
+	value := func(v *option) *bool {
+		if v == nil {
+			return nil
+		}
+		return &v.Value
+	}
+	*o = Override{
+		Presence: value(form.Presence), JoinLeave: value(form.JoinLeave), ForcePushJoinLeave: value(form.ForcePushJoinLeave),
+		ForcePositioning: value(form.ForcePositioning), ForceRecovery: value(form.ForceRecovery),
+	}
+	return nil
 }
 
 // ServerSub is a subscription that the server makes by itself when a session connects,

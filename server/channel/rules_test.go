@@ -1,6 +1,8 @@
 package channel
 
 import (
+	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -210,4 +212,23 @@ func BenchmarkResolve(b *testing.B) {
 		r.Resolve("news:market:eurusd")
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/resolve")
+}
+
+func TestOverrideAsItIsWritten(t *testing.T) {
+	yes, no := true, false
+	for text, want := range map[string]*Override{
+		`null`: nil, `{}`: {}, `{"presence":null,"other":1}`: {}, `{"presence":{"value":true},"join_leave":{}}`: {Presence: &yes, JoinLeave: &no},
+		`{"force_push_join_leave":{"value":true},"force_positioning":{"value":false},"force_recovery":{"value":true}}`: {ForcePushJoinLeave: &yes, ForcePositioning: &no, ForceRecovery: &yes},
+	} {
+		var got *Override
+		if err := json.Unmarshal([]byte(text), &got); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{`[]`, `1`, `"x"`, `{"presence":true}`, `{"presence":{"value":1}}`} {
+		var got *Override
+		if err := json.Unmarshal([]byte(text), &got); err == nil {
+			t.Errorf("%s was taken", text)
+		}
+	}
 }

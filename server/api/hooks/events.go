@@ -48,7 +48,7 @@ func (r *connectResult) serverSubs() []channel.ServerSub {
 	for name, o := range r.Subs {
 		sub := channel.ServerSub{Channel: name}
 		if o != nil {
-			sub.Info, sub.Data, sub.Override = o.Info, o.Data, o.Override.noun()
+			sub.Info, sub.Data, sub.Override = o.Info, o.Data, o.Override
 		}
 		all[name] = sub
 	}
@@ -112,7 +112,7 @@ func (h *Hooks) Subscribe(ctx context.Context, r *backend.SubscribeRequest) (*ba
 	}
 	reply := &backend.SubscribeReply{Refusal: a.refusal()}
 	if v := a.Result; v != nil && !reply.Refused() {
-		reply.ExpireAt, reply.Info, reply.Data, reply.Override = v.ExpireAt, v.Info, v.Data, v.Override.noun()
+		reply.ExpireAt, reply.Info, reply.Data, reply.Override = v.ExpireAt, v.Info, v.Data, v.Override
 	}
 	return reply, nil
 }

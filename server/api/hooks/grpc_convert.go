@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"shoal/server/api/hooks/proxypb"
+	"shoal/server/channel"
 )
 
 // wireRefusal is what every response but that of channel state can hold.
@@ -46,17 +47,17 @@ func connectGRPC(ctx context.Context, p proxypb.CentrifugoProxyClient, r *reques
 	return nil
 }
 
-func overrideOf(o *proxypb.SubscribeOptionOverride) *override {
+func overrideOf(o *proxypb.SubscribeOptionOverride) *channel.Override {
 	if o == nil {
 		return nil
 	}
-	value := func(v *proxypb.BoolValue) *boolValue {
+	value := func(v *proxypb.BoolValue) *bool {
 		if v == nil {
 			return nil
 		}
-		return &boolValue{Value: v.Value}
+		return &v.Value
 	}
-	return &override{
+	return &channel.Override{
 		Presence: value(o.Presence), JoinLeave: value(o.JoinLeave), ForceRecovery: value(o.ForceRecovery),
 		ForcePositioning: value(o.ForcePositioning), ForcePushJoinLeave: value(o.ForcePushJoinLeave),
 	}

@@ -194,40 +194,11 @@ func (r *connectResult) settle() error {
 }
 
 type subOptions struct {
-	Info     json.RawMessage `json:"info"`
-	B64Info  string          `json:"b64info"`
-	Data     json.RawMessage `json:"data"`
-	B64Data  string          `json:"b64data"`
-	Override *override       `json:"override"`
-}
-
-type override struct {
-	Presence           *boolValue `json:"presence"`
-	JoinLeave          *boolValue `json:"join_leave"`
-	ForceRecovery      *boolValue `json:"force_recovery"`
-	ForcePositioning   *boolValue `json:"force_positioning"`
-	ForcePushJoinLeave *boolValue `json:"force_push_join_leave"`
-}
-
-type boolValue struct {
-	Value bool `json:"value"`
-}
-
-func (v *boolValue) pointer() *bool {
-	if v == nil {
-		return nil
-	}
-	return &v.Value
-}
-
-func (o *override) noun() *channel.Override {
-	if o == nil {
-		return nil
-	}
-	return &channel.Override{
-		Presence: o.Presence.pointer(), JoinLeave: o.JoinLeave.pointer(), ForcePushJoinLeave: o.ForcePushJoinLeave.pointer(),
-		ForcePositioning: o.ForcePositioning.pointer(), ForceRecovery: o.ForceRecovery.pointer(),
-	}
+	Info     json.RawMessage   `json:"info"`
+	B64Info  string            `json:"b64info"`
+	Data     json.RawMessage   `json:"data"`
+	B64Data  string            `json:"b64data"`
+	Override *channel.Override `json:"override"`
 }
 
 // refreshResult is that of refresh and of sub_refresh, which has no meta.
@@ -242,12 +213,12 @@ type refreshResult struct {
 func (r *refreshResult) settle() error { return fromBase64(&r.Info, r.B64Info) }
 
 type subscribeResult struct {
-	ExpireAt int64           `json:"expire_at"`
-	Info     json.RawMessage `json:"info"`
-	B64Info  string          `json:"b64info"`
-	Data     json.RawMessage `json:"data"`
-	B64Data  string          `json:"b64data"`
-	Override *override       `json:"override"`
+	ExpireAt int64             `json:"expire_at"`
+	Info     json.RawMessage   `json:"info"`
+	B64Info  string            `json:"b64info"`
+	Data     json.RawMessage   `json:"data"`
+	B64Data  string            `json:"b64data"`
+	Override *channel.Override `json:"override"`
 }
 
 func (r *subscribeResult) settle() error {
