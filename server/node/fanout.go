@@ -214,10 +214,7 @@ func (s *Shard) send(m hub.Member, j *job) (sent int) {
 		ref := h.refs[wire.Plain][m.Form]
 		if special {
 			var on bool
-			if ref, on = s.pick(&m, h, slow); !on {
-				return sent
-			}
-			if ref != 0 && slow {
+			if ref, on = s.pick(&m, h, slow); slow && ref != 0 {
 				ref, on = s.thin(&m, j, h, ref)
 			}
 			if !on {
@@ -315,38 +312,36 @@ func (s *Shard) pick(m *hub.Member, h *held, slow bool) (ref shared.Ref, on bool
 // membership ended over it.
 func (s *Shard) thin(m *hub.Member, j *job, h *held, ref shared.Ref) (_ shared.Ref, on bool) {
 	label := shared.Label{Group: j.cursor.Channel() + 1}
-	drop, n := channel.DropSuperseded, 0
-	switch j.slow {
-	case channel.SlowLatest, channel.SlowConflate:
-		label.Key = h.f.key
-		if !h.f.signal && (label.Key != 0 || j.slow == channel.SlowLatest) {
-			n = s.l.Thin(m.Slot, label, 0)
+	if j.slow == channel.SlowLatest || j.slow == channel.SlowConflate {
+		if label.Key = h.f.key; !h.f.signal && (label.Key != 0 || j.slow == channel.SlowLatest) {
+			s.node.stats.Dropped[channel.DropSuperseded].Add(uint64(s.l.Thin(m.Slot, label, 0)))
 		}
-	default:
-		keep := j.keep - s.l.Size(ref)
-		if s.l.Backlog(m.Slot) <= keep {
+		return ref, true
+	}
+	room := j.keep - s.l.Size(ref)
+	if s.l.Backlog(m.Slot) <= room {
+		return ref, true
+	}
+	if m.Flags&flagPositioned != 0 { // it begins anew, with who is there too
+		s.node.stats.Dropped[channel.DropNewest].Add(1)
+		s.lost(m.Slot, m.Sub)
+		return 0, false
+	}
+	if j.slow == channel.SlowDropOldest && !h.f.signal {
+		keep := max(room, 0)
+		if m.Flags&flagDelta != 0 { // what stays must not build on what goes
+			keep = 0
+		}
+		s.node.stats.Dropped[channel.DropOldest].Add(uint64(s.l.Thin(m.Slot, label, keep)))
+		if s.l.Backlog(m.Slot) <= room {
 			return ref, true
 		}
-		if m.Flags&flagPositioned != 0 { // it begins anew, with who is there too
-			s.node.stats.Dropped[channel.DropNewest].Add(1)
-			s.lost(m.Slot, m.Sub)
-			return 0, false
-		}
-		if drop = channel.DropOldest; j.slow == channel.SlowDropOldest && !h.f.signal {
-			if m.Flags&flagDelta != 0 { // what stays must not build on what goes
-				keep = 0
-			}
-			n = s.l.Thin(m.Slot, label, max(keep, 0))
-		}
-		if s.l.Backlog(m.Slot) > j.keep-s.l.Size(ref) { // of other channels, or partly written
-			s.node.stats.Dropped[channel.DropNewest].Add(1)
-			if ref = 0; !h.f.signal {
-				s.bases(m, false)
-			}
-		}
 	}
-	s.node.stats.Dropped[drop].Add(uint64(n))
-	return ref, true
+	s.node.stats.Dropped[channel.DropNewest].Add(1) // what waits is of other channels, or partly written
+	if !h.f.signal {
+		s.bases(m, false)
+	}
+	return 0, true
 }
 
 // follows says whether a publication comes next for a positioned member, or that one
