@@ -2,10 +2,9 @@ package node
 
 import (
 	"hash/maphash"
-	"strings"
 
-	"shoal/loop"
 	"shoal/server/channel"
+	"shoal/server/node/fan"
 	"shoal/server/node/route"
 	"shoal/server/node/track"
 	"shoal/server/node/wire"
@@ -41,20 +40,19 @@ func (n *Node) deliver(name, of string, pub *channel.Publication) (taken bool, e
 		return false, e
 	}
 	e := n.encoders.Get()
-	forms := e.Publication(n.cfg.Forms, n.cfg.Bytes, wire.Want{Forms: a.Forms, Deltas: a.Deltas}, name, of, pub)
+	p := fan.Parcel{Forms: e.Publication(n.cfg.Forms, n.cfg.Bytes, wire.Want{Forms: a.Forms, Deltas: a.Deltas}, name, of, pub)}
 	n.encoders.Put(e)
-	f := parcel{name: name, forms: &forms}
 	if of == "" && pub.Offset > 0 {
-		f.place = track.Place{Offset: pub.Offset, Epoch: track.Epoch(n.seed, pub.Epoch)}
+		p.Place = track.Place{Offset: pub.Offset, Epoch: track.Epoch(n.seed, pub.Epoch)}
 	}
 	if pub.Exclude != "" {
-		f.exclude, f.excludes = n.ids.Parse(pub.Exclude)
+		p.Exclude, p.Excludes = n.ids.Parse(pub.Exclude)
 	}
 	if len(pub.Tags) > 0 && n.filtered.Load() > 0 {
-		f.tags = pub.Tags
+		p.Tags = pub.Tags
 	}
-	f.key = n.slowKey(name, of, pub.Tags)
-	err = n.send(&a, &f)
+	p.Key = n.slowKey(name, of, pub.Tags)
+	err = n.send(name, &a, &p)
 	return err == nil, err
 }
 
@@ -85,16 +83,16 @@ func (n *Node) DeliverSignals(name string, signals []channel.Signal) error {
 		return e
 	}
 	e := n.encoders.Get()
-	forms := e.Signals(n.cfg.Forms, n.cfg.Bytes, wire.Want{Forms: a.Forms}, name, signals)
+	p := fan.Parcel{Signal: true, Forms: e.Signals(n.cfg.Forms, n.cfg.Bytes, wire.Want{Forms: a.Forms}, name, signals)}
 	n.encoders.Put(e)
-	return n.send(&a, &parcel{name: name, forms: &forms, signal: true})
+	return n.send(name, &a, &p)
 }
 
 // room refuses what would be too much on the way, before anything is made. Each loop has
 // an eighth of its mailbox free then: only as many other posts in between make it refuse
 // what another took.
 func (n *Node) room(loops uint64) error {
-	if n.inflight.Load() > n.cfg.InflightBytesMax {
+	if n.inflight.Full() {
 		n.stats.Dropped[channel.DropNodeBacklog].Add(1)
 		return channel.ErrTooManyRequests.Err()
 	}
@@ -107,63 +105,23 @@ func (n *Node) room(loops uint64) error {
 	return nil
 }
 
-// parcel is a push on its way, before it is split between the loops.
-type parcel struct {
-	name     string
-	forms    *wire.Encoded
-	place    track.Place
-	key      uint64
-	exclude  loop.ConnID // of excludes
-	tags     map[string]string
-	signal   bool
-	excludes bool
-}
-
 // send posts the parcel to every loop of the audience and gives up its bytes. The error
 // says that none took it. Where only some did, the others count it as lost and their
 // positioned members come upon the gap: its offset is spent.
-func (n *Node) send(a *route.Audience, p *parcel) error {
+func (n *Node) send(name string, a *route.Audience, p *fan.Parcel) error {
 	taken := false
-	for i := range n.shards {
-		if a.Loops&(1<<i) != 0 && n.post(i, p) {
+	for i, s := range n.shards {
+		switch {
+		case a.Loops&(1<<i) == 0:
+		case n.inflight.Post(s.fan, name, p) == nil:
 			taken = true
+		default:
+			n.stats.Dropped[channel.DropMailboxFull].Add(1)
 		}
 	}
-	p.forms.Release()
+	p.Forms.Release()
 	if !taken {
 		return channel.ErrTooManyRequests.Err()
 	}
 	return nil
-}
-
-func (n *Node) post(i int, p *parcel) bool {
-	f := n.fanouts.Get()
-	f.node = n
-	f.name = append(f.name[:0], p.name...)
-	f.bar, f.place, f.key, f.signal = p.forms.Barred, p.place, p.key, p.signal
-	f.exclude, f.excludes = p.exclude, p.excludes
-	f.size = fanoutBytes
-	if p.tags != nil {
-		f.tags = make(map[string]string, len(p.tags))
-		for k, v := range p.tags {
-			f.tags[strings.Clone(k)] = strings.Clone(v)
-			f.size += int64(len(k) + len(v))
-		}
-	}
-	for v := range p.forms.Bytes {
-		for form, b := range p.forms.Bytes[v] {
-			if b != nil {
-				b.Retain()
-				f.forms[v][form] = b
-				f.size += int64(b.Len())
-			}
-		}
-	}
-	n.inflight.Add(f.size)
-	if err := n.shards[i].l.Post(f); err != nil {
-		n.stats.Dropped[channel.DropMailboxFull].Add(1)
-		f.done()
-		return false
-	}
-	return true
 }

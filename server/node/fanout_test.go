@@ -10,6 +10,7 @@ import (
 
 	"shoal/loop"
 	"shoal/server/channel"
+	"shoal/server/node/fan"
 )
 
 func (r *rig) publish(name, data string) {
@@ -51,6 +52,9 @@ func TestPublicationsReachMembersOnAllLoopsInOrder(t *testing.T) {
 // perSlice is the loops' default of conns written per pass.
 const perSlice = 128
 
+// roundMax is what one round of a job delivers at most.
+const roundMax = 32
+
 // A slice of a large channel does not keep a small one waiting.
 func TestChannelsTakeTurns(t *testing.T) {
 	r := newRig(t, 1)
@@ -68,16 +72,16 @@ func TestChannelsTakeTurns(t *testing.T) {
 		s.l.Post(visit{func() {
 			smallID, _ := s.hub.ID([]byte("small"))
 			largeID, _ := s.hub.ID([]byte("large"))
-			if s.jobs[smallID] == nil || s.jobs[largeID] == nil {
+			if s.fan.Job(smallID) == nil || s.fan.Job(largeID) == nil {
 				t.Error("the fan-outs have not begun together")
 			}
 			for range 2 { // one slice each
-				s.Slice(s.l)
+				s.fan.Slice(s.l)
 			}
-			if s.jobs[smallID] != nil {
+			if s.fan.Job(smallID) != nil {
 				t.Error("the small channel still waits after two slices")
 			}
-			if s.jobs[largeID] == nil {
+			if s.fan.Job(largeID) == nil {
 				t.Error("the large channel is done after two slices")
 			}
 		}})
@@ -94,34 +98,10 @@ func TestChannelsTakeTurns(t *testing.T) {
 	}
 }
 
-// A panic over one channel's fan-out loses what that channel had on its way, and nothing
-// after it; the fan-outs of others go on.
-func TestAPanicInASliceEndsOneJob(t *testing.T) {
-	h := newHouse(t, plan{})
-	g, other := h.guest("a"), h.guest("b")
-	h.panics = 1
-	h.on(0, func(s *Shard) {
-		h.pub("b", `0`)
-		h.pub("a", `0`)
-		s.l.Post(visit{func() {
-			id, _ := s.hub.ID([]byte("a"))
-			s.jobs[id].next.Push(nil) // after what is good: a bug of ours
-			h.pub("b", `1`)
-		}})
-	})
-	other.sees(`{"push":{"channel":"b","pub":{"data":0}}}`, `{"push":{"channel":"b","pub":{"data":1}}}`)
-	h.still()
-	h.pub("a", `2`)
-	g.sees(`{"push":{"channel":"a","pub":{"data":2}}}`)
-	if n := h.node.Stats().Dropped[channel.DropPanic].Load(); n != 1 || h.node.InflightBytes() != 0 {
-		t.Errorf("%d dropped, %d bytes in flight", n, h.node.InflightBytes())
-	}
-}
-
 // What arrives before a round begins goes out together in it.
 func TestPublicationsOfABusyChannelAreMerged(t *testing.T) {
 	r := newRig(t, 1)
-	const members, publications = 4 * perSlice, runMax + 10
+	const members, publications = 4 * perSlice, roundMax + 10
 	var all []*client
 	for range members {
 		all = append(all, r.client("busy"))
@@ -132,21 +112,21 @@ func TestPublicationsOfABusyChannelAreMerged(t *testing.T) {
 		}
 		s.l.Post(visit{func() {
 			id, _ := s.hub.ID([]byte("busy"))
-			j := s.jobs[id]
-			if j == nil || len(j.run) != 0 || j.next.Len() != publications {
+			j := s.fan.Job(id)
+			if j == nil || len(j.Run) != 0 || j.Waiting() != publications {
 				t.Errorf("before its first turn the job is %+v", j)
 				return
 			}
-			s.Slice(s.l)
-			if len(j.run) != runMax {
-				t.Errorf("the first round has %d publications, want %d", len(j.run), runMax)
+			s.fan.Slice(s.l)
+			if len(j.Run) != roundMax {
+				t.Errorf("the first round has %d publications, want %d", len(j.Run), roundMax)
 			}
 			var look visit
 			look.f = func() {
-				if j.next.Len() == publications-runMax {
+				if j.Waiting() == publications-roundMax {
 					s.l.Post(look)
-				} else if len(j.run) != publications-runMax {
-					t.Errorf("the second round has %d publications, want %d", len(j.run), publications-runMax)
+				} else if len(j.Run) != publications-roundMax {
+					t.Errorf("the second round has %d publications, want %d", len(j.Run), publications-roundMax)
 				}
 			}
 			s.l.Post(look)
@@ -229,7 +209,7 @@ func TestDrainWaitsForFanouts(t *testing.T) {
 func TestPublishIsRefusedWhenTooMuchIsInFlight(t *testing.T) {
 	r := newRig(t, 1)
 	c := r.client("news")
-	r.node.cfg.InflightBytesMax = 1000
+	r.node.inflight = fan.NewInflight(1000)
 	hold, held := make(chan struct{}), make(chan struct{})
 	if err := r.loops.Loop(0).Post(visit{func() { close(held); <-hold }}); err != nil {
 		t.Fatal(err)
@@ -348,9 +328,9 @@ func TestPublicationsWaitForMore(t *testing.T) {
 	h := newHouse(t, plan{channels: channel.Config{Namespaces: []channel.Options{options("long", time.Second), options("short", 2*time.Millisecond)}}})
 	rounds := func(name string) (waits bool, run, next int) {
 		h.on(0, func(s *Shard) {
-			if id, ok := s.hub.ID([]byte(name)); ok && s.jobs[id] != nil {
-				j := s.jobs[id]
-				waits, run, next = j.waits, len(j.run), j.next.Len()
+			if id, ok := s.hub.ID([]byte(name)); ok && s.fan.Job(id) != nil {
+				j := s.fan.Job(id)
+				waits, run, next = !s.fan.Busy(), len(j.Run), j.Waiting()
 			}
 		})
 		return waits, run, next

@@ -9,6 +9,7 @@ import (
 	"shoal/pool/shared"
 	"shoal/server/channel"
 	"shoal/server/hub"
+	"shoal/server/node/fan"
 	"shoal/server/node/route"
 	"shoal/server/node/track"
 	"shoal/server/node/wire"
@@ -210,31 +211,31 @@ const (
 )
 
 // keep keeps a push for a membership that waits; false when that cannot go on.
-func (s *Shard) keep(m *hub.Member, h *held) bool {
+func (s *Shard) keep(m *hub.Member, h *fan.Held) bool {
 	w := s.waits[m.Sub]
 	form, v := m.Form, wire.Plain
-	if m.Flags&flagDelta != 0 && !h.f.signal && s.node.cfg.Forms[form].Payload() == proto.JSON {
+	if m.Flags&flagDelta != 0 && !h.Signal && s.node.cfg.Forms[form].Payload() == proto.JSON {
 		v = wire.Full // not there if the membership is younger than the publication
 	}
-	b, wanted := h.f.forms[v][form], !(h.spared && h.slot == m.Slot)
-	if wanted && m.Flags&flagFiltered != 0 && !h.f.signal {
+	b, wanted := h.Forms.Bytes[v][form], !h.Spares(m.Slot)
+	if wanted && m.Flags&flagFiltered != 0 && !h.Signal {
 		wanted = s.fits(m, h)
 	}
 	switch {
-	case wanted && b == nil && h.f.bar>>form&1 != 0:
+	case wanted && b == nil && h.Bars(form):
 		s.drop(m.Slot, channel.DropNotJSON, channel.DisconnectInappropriate)
 		return false
 	case w == nil:
 	case len(w.kept) == waitCountMax:
 		w.over = true
 	case !wanted || b == nil:
-		w.kept = append(w.kept, kept{place: h.f.place}) // its place counts
+		w.kept = append(w.kept, kept{place: h.Place}) // its place counts
 	case w.bytes+b.Len() > waitBytesMax:
 		w.over = true
 	default:
 		w.bytes += b.Len()
 		b.Retain()
-		w.kept = append(w.kept, kept{ref: s.l.Hold(b), place: h.f.place})
+		w.kept = append(w.kept, kept{ref: s.l.Hold(b), place: h.Place})
 	}
 	return true
 }
@@ -253,14 +254,8 @@ func (s *Shard) enter(sub hub.Sub, p track.Place) {
 	ch := s.hub.ChannelOf(sub)
 	_, followed := s.tracks.At(ch)
 	behind := s.tracks.Join(ch, p)
-	if j := s.jobs[ch]; j != nil && len(j.run) > 0 { // the round under way may still reach the member
+	if s.fan.Follow(ch, !followed) { // the round under way may still reach the member
 		behind = true
-		for i := range j.run {
-			if h := &j.run[i]; !followed { // nobody's, so far
-				h.verdict = s.tracks.Advance(ch, h.f.place)
-				j.plain = j.plain && h.verdict <= track.Next
-			}
-		}
 	}
 	if behind {
 		s.extraOf(sub).floor = p

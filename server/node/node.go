@@ -24,6 +24,7 @@ import (
 	"shoal/server/hub"
 	"shoal/server/node/clientid"
 	"shoal/server/node/cursor"
+	"shoal/server/node/fan"
 	"shoal/server/node/occupancy"
 	"shoal/server/node/route"
 	"shoal/server/node/seal"
@@ -107,11 +108,10 @@ type Node struct {
 	tokens    seal.Book // for clients that come back
 	cursors   *cursor.Set
 	shards    []*Shard
-	inflight  atomic.Int64
+	inflight  *fan.Inflight
 	filtered  atomic.Int64 // memberships with a tags filter
 	stats     Stats
 	failures  backend.Seldom
-	fanouts   spare.List[fanout]
 	encoders  spare.List[wire.Encoder]
 }
 
@@ -137,7 +137,7 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: cfg, broker: b, dir: route.New(b, cfg.Session.Rules), ids: ids, seed: maphash.MakeSeed(),
-		fanouts: spare.New[fanout](sparesMax), encoders: spare.New[wire.Encoder](encodersMax)}
+		inflight: fan.NewInflight(cfg.InflightBytesMax), encoders: spare.New[wire.Encoder](encodersMax)}
 	n.presence.init()
 	n.occupancy = occupancy.New(occupancy.Config{
 		Backend: cfg.Backend, Rules: cfg.Session.Rules, Workers: cfg.Workers,

@@ -10,6 +10,7 @@ import (
 
 	"shoal/server/channel"
 	"shoal/server/hub"
+	"shoal/server/node/fan"
 )
 
 // kinds are the namespaces of the houses.
@@ -453,7 +454,7 @@ func TestASubscriptionThatIsMadeInTheMiddleOfARound(t *testing.T) {
 			h.on(0, func(s *Shard) {
 				h.pub(name, `1`)
 				s.l.Post(visit{func() {
-					s.Slice(s.l) // the first members have it
+					s.fan.Slice(s.l) // the first members have it
 					close(release)
 					for h.loops.Stats().MailboxDepth == 0 { // the late one has its place now, which is behind it
 						runtime.Gosched()
@@ -523,11 +524,11 @@ func TestAPublicationIsTakenOrNot(t *testing.T) {
 	}
 	b.do("subscribe", `"channel":"wild:*"`)
 	b.next()
-	h.node.cfg.InflightBytesMax = -1
+	h.node.inflight = fan.NewInflight(-1)
 	if _, e := h.node.Publish(t.Context(), "wild:a", &channel.Publication{Data: []byte(`0`)}, PublishOptions{}); e == nil {
 		t.Fatal("taken by nobody, and no error")
 	}
-	h.node.cfg.InflightBytesMax = 1 << 20
+	h.node.inflight = fan.NewInflight(1 << 20)
 	h.on(h.loopOf(b), func(s *Shard) { // its mailbox is full, the other's not
 		n := 0
 		for ; !s.l.Crowded(); n++ {

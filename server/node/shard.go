@@ -9,11 +9,11 @@ import (
 	"shoal/loop"
 	"shoal/loop/wheel"
 	"shoal/pool/intern"
-	"shoal/pool/queue"
 	"shoal/pool/slab"
 	"shoal/server/channel"
 	"shoal/server/hub"
 	"shoal/server/node/clientid"
+	"shoal/server/node/fan"
 	"shoal/server/node/track"
 	"shoal/server/rate"
 	"shoal/server/session"
@@ -47,13 +47,8 @@ type Shard struct {
 	openings map[uint32]*opening // connects with subscriptions or data, by slot
 	waits    map[hub.Sub]*wait   // memberships that publications are kept for
 
-	// Fan-outs in progress.
-	jobs     map[uint32]*job  // by the hub's channel number
-	turns    queue.FIFO[*job] // the order in which jobs get their slices
-	spare    []*job
-	members  []hub.Member
-	working  bool
-	matching int // what filters cost since it was charged
+	fan      *fan.Out
+	matching int // what filters cost the member being served
 
 	// Scratch of one step.
 	decoder   proto.Decoder
@@ -70,9 +65,6 @@ type Shard struct {
 	text      [clientid.Bytes]byte
 	block     [16]byte
 }
-
-// sparesMax is the number of idle jobs a shard keeps between two trims.
-const sparesMax = 1024
 
 // outBytesKept bounds the reply buffer kept between messages.
 const outBytesKept = 64 << 10
@@ -94,9 +86,8 @@ func newShard(n *Node, l *loop.Loop) *Shard {
 		rests:    map[uint32][]byte{},
 		openings: map[uint32]*opening{},
 		waits:    map[hub.Sub]*wait{},
-		jobs:     map[uint32]*job{},
-		members:  make([]hub.Member, 0, turnMembers),
 	}
+	s.fan = fan.New(l, s.hub, s.tracks, n.cfg.Bytes, receivers{s})
 	s.expiries = wheel.New(0, s)
 	return s
 }
@@ -329,10 +320,7 @@ func (s *Shard) Trim() {
 
 // trimScratch drops what idle fan-outs and the longest message left.
 func (s *Shard) trimScratch() {
-	s.spare = nil
-	if len(s.jobs) == 0 {
-		s.jobs, s.turns = map[uint32]*job{}, queue.FIFO[*job]{}
-	}
+	s.fan.Trim()
 	if len(s.rests) == 0 {
 		s.rests = map[uint32][]byte{}
 	}

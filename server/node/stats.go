@@ -53,7 +53,7 @@ func (n *Node) Stats() *Stats { return &n.stats }
 func (n *Node) Channels() int { return n.dir.Channels() }
 
 // InflightBytes are the encoded publications on their way to receivers.
-func (n *Node) InflightBytes() int64 { return n.inflight.Load() }
+func (n *Node) InflightBytes() int64 { return n.inflight.Bytes() }
 
 func (s *Stats) countRecovery(recovered bool, publications int) {
 	if !recovered {

@@ -269,7 +269,7 @@ func (n *Node) mustBeEmpty(t testing.TB, channels ...string) {
 		is("filters", int64(s.filters.Len()))
 		is("channels of a hub", int64(s.hub.Channels()))
 		is("memberships", int64(s.hub.Subscriptions()))
-		is("jobs", int64(len(s.jobs)))
+		is("jobs", int64(s.fan.Jobs()))
 	}
 	is("sessions", n.stats.Sessions.Load())
 	is("connected", n.stats.Connected.Load())
