@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"shoal/codec/handshake"
+	"shoal/server/rate"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 // addresses remembers what addresses have open and how fast they come. Any goroutine.
 type addresses struct {
 	openMax  uint32
-	rate     rate
+	pace     rate.Pace
 	shardMax int
 	seed     uint64
 
@@ -48,7 +49,7 @@ func keyOf(addr netip.Addr) uint64 {
 	return max(binary.BigEndian.Uint64(b[:8]), 1) // ::1 is of ::/64
 }
 
-func (a *addresses) on() bool { return a.openMax > 0 || a.rate.interval > 0 }
+func (a *addresses) on() bool { return a.openMax > 0 || a.pace.On() }
 
 // of spreads keys with a factor nobody knows, so that nobody can fill one shard.
 func (a *addresses) of(key uint64) *addressShard { return &a.shards[key*a.seed>>56] }
@@ -65,8 +66,8 @@ func (a *addresses) arrive(key uint64, now int64) (tracked bool, status handshak
 	if a.openMax > 0 && was.open >= a.openMax {
 		return true, handshake.AddressFull
 	}
-	if a.rate.interval > 0 {
-		full, ok := a.rate.spend(was.full, now, whole)
+	if a.pace.On() {
+		full, ok := a.pace.Spend(was.full, now, 1, rate.Whole)
 		if !ok {
 			return true, handshake.AddressTooFast
 		}
@@ -93,7 +94,7 @@ func (a *addresses) leave(key uint64) {
 		panic(fmt.Sprintf("entry: address %x has %d connections open and one of them closes", key, one.open))
 	}
 	one.open--
-	if one.open == 0 && a.rate.interval == 0 {
+	if one.open == 0 && !a.pace.On() {
 		delete(s.of, key)
 		return
 	}

@@ -7,12 +7,16 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"shoal/codec/handshake"
+	"shoal/server/rate"
 )
 
+const second = int64(time.Second)
+
 func newAddresses(openMax, perSecond, burst, shardMax int) *addresses {
-	return &addresses{openMax: uint32(openMax), rate: rateOf(perSecond, burst), shardMax: shardMax, seed: 0x9e3779b97f4a7c15}
+	return &addresses{openMax: uint32(openMax), pace: rate.PaceOf(perSecond, burst), shardMax: shardMax, seed: 0x9e3779b97f4a7c15}
 }
 
 func TestAnIPv6AddressIsItsNetwork(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"shoal/codec/handshake"
 	"shoal/server/channel"
+	"shoal/server/rate"
 )
 
 // Config holds the limits of a node. 0 is no limit, everywhere.
@@ -60,8 +61,8 @@ func (s *Stats) EachRefusal(f func(why Reason, n uint64)) {
 type Control struct {
 	cfg       Config
 	stats     Stats
-	conns     bucket
-	connects  bucket
+	conns     rate.Shared
+	connects  rate.Shared
 	addresses addresses
 	users     users
 }
@@ -78,9 +79,9 @@ func New(cfg Config) (*Control, error) {
 		cfg.AddressBurst = cfg.AddressRate
 	}
 	c := &Control{cfg: cfg}
-	c.conns.rate, c.connects.rate = rateOf(cfg.ConnRate, cfg.ConnRate), rateOf(cfg.ConnectRate, cfg.ConnectRate)
+	c.conns.Pace, c.connects.Pace = rate.PaceOf(cfg.ConnRate, cfg.ConnRate), rate.PaceOf(cfg.ConnectRate, cfg.ConnectRate)
 	c.addresses = addresses{
-		openMax: uint32(cfg.AddressConns), rate: rateOf(cfg.AddressRate, cfg.AddressBurst),
+		openMax: uint32(cfg.AddressConns), pace: rate.PaceOf(cfg.AddressRate, cfg.AddressBurst),
 		shardMax: max(cfg.AddressesMax/addressShards, 1), seed: rand.Uint64() | 1,
 	}
 	c.users = users{max: uint32(cfg.UserConns), seed: maphash.MakeSeed()}
@@ -136,7 +137,7 @@ func (c *Control) arrive(now time.Time, from func() netip.Addr) (key uint64, sta
 			}
 		}
 	}
-	if !c.conns.take(at, whole) {
+	if !c.conns.Take(at, 1, rate.Whole) {
 		if key != 0 {
 			c.addresses.leave(key)
 		}
@@ -165,11 +166,11 @@ func (c *Control) Connect(now time.Time, comesBack bool) channel.Refusal {
 	if c == nil {
 		return channel.Refusal{}
 	}
-	part := half
+	part := rate.Half
 	if comesBack {
-		part = whole
+		part = rate.Whole
 	}
-	if !c.connects.take(c.since(now), part) {
+	if !c.connects.Take(c.since(now), 1, part) {
 		c.stats.refused[ConnectRate].Add(1)
 		return channel.Refusal{Err: channel.ErrTooManyRequests.Err(), Disconnect: channel.DisconnectTooManyRequests.Disconnect()}
 	}

@@ -7,6 +7,9 @@
 // at which the bucket is full again. That is 4 bytes for each slot, in a column that exists
 // from the first event on: who limits nothing, and who is never asked, pays nothing.
 //
+// A [Shared] is one bucket for all loops, such as of connections per second of a node; its
+// [Pace] alone is for who keeps the moment elsewhere.
+//
 // A [Meter] applies one limit to the conns of a loop. [Commands] are the limits of
 // commands and of errors that a node has, and a [Guard] applies them to the sessions of
 // one of its loops.
