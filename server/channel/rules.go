@@ -158,6 +158,9 @@ func (r *Rules) Fits(name string) bool { return len(name) <= r.cfg.MaxLength }
 // subscription token or not at all.
 func (r *Rules) Private(name string) bool { return strings.HasPrefix(name, r.cfg.PrivatePrefix) }
 
+// Bare is a name without the private prefix.
+func (r *Rules) Bare(name string) string { return strings.TrimPrefix(name, r.cfg.PrivatePrefix) }
+
 // UserLimited says whether the name lists the users that may subscribe; whether the
 // list counts is the namespace's AllowUserLimitedChannels.
 func (r *Rules) UserLimited(name string) bool { return strings.Contains(name, r.cfg.UserBoundary) }

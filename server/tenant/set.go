@@ -1,0 +1,129 @@
+package tenant
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"sort"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"shoal/server/channel"
+)
+
+// ID is a tenant's number on a node: 0 the default one, the others in the order of the
+// configuration.
+type ID uint8
+
+// Host is what a set needs to know of its node.
+type Host struct {
+	Rules  *channel.Rules // required
+	Epoch  time.Time      // the beginning of time; all times given later are after it
+	Logger *slog.Logger   // required
+}
+
+// Set is all tenants of a node. Use [New]; nil is a node without tenants. Any goroutine may
+// use it.
+type Set struct {
+	host     Host
+	claim    string
+	tenants  []*tenant // by ID
+	ids      map[string]ID
+	prefixes []string // sorted; none begins with another
+	owners   []ID     // of prefixes
+	unknown  atomic.Pointer[string]
+	last     map[complaint]report // for Report
+}
+
+// New makes the tenants of a valid configuration; nil when there are none and nothing is
+// limited.
+func New(cfg Config, host Host) (*Set, error) {
+	if !cfg.On() {
+		return nil, nil
+	}
+	if host.Rules == nil || host.Logger == nil {
+		return nil, errors.New("tenant: Rules or Logger is missing; give the node's")
+	}
+	s := &Set{host: host, claim: cfg.Claim, ids: map[string]ID{"": 0}, last: map[complaint]report{}}
+	s.tenants = append(s.tenants, newTenant(DefaultName, &cfg.Default))
+	if len(cfg.List) == 0 {
+		s.claim = "" // there is nothing to be named
+	}
+	type owned struct {
+		prefix string
+		owner  ID
+	}
+	var all []owned
+	for i := range cfg.List {
+		t, id := &cfg.List[i], ID(len(s.tenants))
+		s.tenants = append(s.tenants, newTenant(t.Name, &t.Limits))
+		s.ids[t.Name] = id
+		for _, p := range t.ChannelPrefixes {
+			all = append(all, owned{p, id})
+		}
+	}
+	slices.SortFunc(all, func(a, b owned) int { return strings.Compare(a.prefix, b.prefix) })
+	for _, one := range all {
+		s.prefixes, s.owners = append(s.prefixes, one.prefix), append(s.owners, one.owner)
+	}
+	return s, nil
+}
+
+// Claim is the claim of connection tokens that names a tenant; empty for none.
+func (s *Set) Claim() string {
+	if s == nil {
+		return ""
+	}
+	return s.claim
+}
+
+// OfChannel is the tenant of a channel, or of a wildcard. It does not allocate.
+func (s *Set) OfChannel(name string) ID {
+	if s == nil || len(s.prefixes) == 0 {
+		return 0
+	}
+	name = s.host.Rules.Bare(name)
+	// All names between a prefix and one that begins with it begin with it too, and no prefix
+	// begins with another: only the last one that is not behind the name can be its own.
+	i := sort.Search(len(s.prefixes), func(i int) bool { return s.prefixes[i] > name })
+	if i > 0 && strings.HasPrefix(name, s.prefixes[i-1]) {
+		return s.owners[i-1]
+	}
+	return 0
+}
+
+// Covers says whether a wildcard that fits the channel by its form may stand for it: one
+// reaches only into the channels of its own tenant.
+func (s *Set) Covers(pattern, name string) bool {
+	return s == nil || s.OfChannel(pattern) == s.OfChannel(name)
+}
+
+// Weight is the share of a loop's time that the tenant's fan-outs have against others': 8, 4
+// or 1, by class.
+func (s *Set) Weight(id ID) int {
+	if s == nil {
+		return 1
+	}
+	return s.tenants[id].class.weight
+}
+
+// Len is the number of tenants, the default one among them; IDs are below it.
+func (s *Set) Len() int {
+	if s == nil {
+		return 1
+	}
+	return len(s.tenants)
+}
+
+// Admit charges the channel's tenant with a publication of the API, or refuses it with error
+// 111.
+func (s *Set) Admit(name string, bytes int, now time.Time) *channel.Error {
+	if s == nil || s.tenants[s.OfChannel(name)].admit(s.since(now), bytes) {
+		return nil
+	}
+	return channel.ErrTooManyRequests.Err()
+}
+
+// since is a time as the buckets count it.
+func (s *Set) since(now time.Time) int64 { return int64(max(now.Sub(s.host.Epoch), 0)) }
