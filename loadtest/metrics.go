@@ -98,7 +98,7 @@ func writes(before, after measures) *Writes {
 	if before == nil || after == nil || grown(deliveries) <= 0 {
 		return nil
 	}
-	w := &Writes{Deliveries: grown(deliveries), Calls: grown(write) + grown(writev), LagMS: 1e3 * after["shoal_loop_lag_seconds"]}
+	w := &Writes{Deliveries: grown(deliveries), Calls: grown(write) + grown(writev), LagMS: 1e3 * after["shoal_loop_tick_lag_seconds"]}
 	w.PerDelivery = w.Calls / w.Deliveries
 	return w
 }

@@ -406,3 +406,14 @@ func collect(b *testing.B, clients []*client, n int) {
 		}
 	}
 }
+
+// BenchmarkPass is what it costs to know how long a pass took.
+func BenchmarkPass(b *testing.B) {
+	r := start(b, Config{}, script{})
+	r.held(func(l *Loop) {
+		for b.Loop() {
+			(*reactor)(l).PassBegins()
+			(*reactor)(l).PassEnds()
+		}
+	})
+}

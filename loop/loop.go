@@ -68,8 +68,9 @@ type Loop struct {
 	mailbox     *queue.Mailbox[Message]
 	mailboxFull atomic.Uint64
 	mu          sync.Mutex
-	joining     []listener // by Listen; the loop attaches them
-	published   Counters   // as of the last publish
+	joining     []listener   // by Listen; the loop attaches them
+	published   Counters     // as of the last publish
+	pass        atomic.Int64 // when the pass under way began, in nanoseconds since epoch and one more; 0 = none is
 
 	// Owned by the loop's goroutine.
 	conns *slab.Slab[conn]
@@ -79,9 +80,11 @@ type Loop struct {
 	buf   []byte // the one read buffer
 	fire  func(slot uint32)
 
-	clock   time.Time // valid while sampled
-	sampled bool
-	now     Tick
+	passBegan time.Time
+	clock     time.Time // valid while sampled
+	sampled   bool
+	fresh     bool // sampled by PassBegins, for the first callback
+	now       Tick
 
 	cork     []byte // replies for corkSlot; empty outside callbacks
 	corkSlot uint32
@@ -152,6 +155,22 @@ func (l *Loop) run() error {
 
 // reactor is the Loop as the poller sees it, so that these methods are not part of Loop's API.
 type reactor Loop
+
+// PassBegins notes the time, which is the first callback's too.
+func (r *reactor) PassBegins() {
+	l := (*Loop)(r)
+	l.sampled = false
+	l.sample()
+	l.fresh, l.passBegan = true, l.clock
+	l.pass.Store(int64(l.passBegan.Sub(l.epoch)) + 1)
+}
+
+// PassEnds counts the pass by how long it took.
+func (r *reactor) PassEnds() {
+	l := (*Loop)(r)
+	l.pass.Store(0)
+	l.counters.Lag.Note(l.poller.Now().Sub(l.passBegan))
+}
 
 // Ready serves one descriptor.
 func (r *reactor) Ready(fd int, ev poll.Events) {
@@ -290,7 +309,7 @@ func (l *Loop) askAgain() {
 
 // begin opens a callback: the clock is stale.
 func (l *Loop) begin() {
-	l.sampled = false
+	l.sampled, l.fresh = l.fresh, false
 	l.counters.Turns++
 }
 

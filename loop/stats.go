@@ -1,5 +1,15 @@
 package loop
 
+import (
+	"time"
+
+	"shoal/loop/lag"
+)
+
+// Lag says how long passes took: from the poller's return until it was asked again. What arrives during a pass waits for
+// its end at least.
+type Lag = lag.Lag
+
 // Counters only grow; a loop's own belong to its goroutine and are published once per tick.
 type Counters struct {
 	Accepted           uint64              // connections accepted and given a slot
@@ -18,6 +28,7 @@ type Counters struct {
 	LateTicks          uint64 // hold-ups of more than lateTicks ticks
 	LateTicksMax       uint64 // the longest, in ticks
 	Panics             uint64 // recovered in handlers, messages and works
+	Lag                Lag
 
 	Gauges
 }
@@ -65,6 +76,17 @@ func (g *Group) Stats() Stats {
 	return s
 }
 
+// Stalled is how long the longest pass has been going on that is under way at this moment, in any loop; 0 if none is. A
+// loop that hangs is seen by it, while it counts in Lag only when it goes on. Any goroutine.
+func (g *Group) Stalled(now time.Time) (longest time.Duration) {
+	for _, l := range g.loops {
+		if began := l.pass.Load(); began != 0 {
+			longest = max(longest, now.Sub(l.epoch)-time.Duration(began-1))
+		}
+	}
+	return longest
+}
+
 func (c *Counters) add(o *Counters) {
 	for i := range c.Closed {
 		c.Closed[i] += o.Closed[i]
@@ -84,6 +106,7 @@ func (c *Counters) add(o *Counters) {
 	c.LateTicks += o.LateTicks
 	c.LateTicksMax = max(c.LateTicksMax, o.LateTicksMax)
 	c.Panics += o.Panics
+	c.Lag.Add(&o.Lag)
 	c.Conns += o.Conns
 	c.Descriptors += o.Descriptors
 	c.BacklogBytes += o.BacklogBytes

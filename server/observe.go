@@ -33,6 +33,10 @@ func (p *Program) loopSnapshot() metrics.LoopSnapshot {
 		Turns: s.Turns, TickLag: time.Duration(s.LateTicksMax) * p.cfg.Loop.Tick, BacklogBytes: s.BacklogBytes, SlotBytes: s.SlotBytes + s.IndexBytes,
 		EmfileEpisodes: s.DescriptorEpisodes, Refused: s.Refused, AcceptErrors: s.AcceptErrors, ShedBytes: s.ShedBytes, MailboxFull: s.MailboxFull, Panics: s.Panics,
 	}
+	out.Lag = metrics.Histogram{Count: s.Lag.Count(), Sum: s.Lag.Sum().Seconds()}
+	s.Lag.Each(func(bound time.Duration, passes uint64) {
+		out.Lag.Bounds, out.Lag.Counts = append(out.Lag.Bounds, bound.Seconds()), append(out.Lag.Counts, passes)
+	})
 	q := tuning.ReadAcceptQueue()
 	out.ListenOverflows, out.ListenDrops = q.Overflows, q.Drops
 	for _, r := range loop.Reasons() {

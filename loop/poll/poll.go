@@ -29,6 +29,10 @@ const (
 
 // Handler receives what a Poller found. All methods run on the goroutine that called Run.
 type Handler interface {
+	// PassBegins runs when the poller has come back from waiting, before the other methods, and PassEnds after them, before
+	// it waits again.
+	PassBegins()
+	PassEnds()
 	// Ready reports hints for a registered descriptor, possibly stale (see the package comment).
 	Ready(fd int, ev Events)
 	// Woken runs soon after at least one Wake.
@@ -60,7 +64,7 @@ type Poller interface {
 	// SetAlarm asks for one call of Alarm after that time, in microseconds rather than ticks, and takes back what was
 	// asked for before.
 	SetAlarm(after time.Duration) error
-	// Run delivers events to h until Stop; nothing is delivered after Stop was called.
+	// Run delivers events to h until Stop; after Stop was called only the pass is ended.
 	Run(h Handler) error
 	// Stop makes Run return after the present callback. Called from inside a callback.
 	Stop()

@@ -18,13 +18,23 @@ type actor struct {
 	tick  func()
 	again func()
 	alarm func()
+
+	began, ended func() // may be nil
 }
 
+func (a *actor) PassBegins()             { call(a.began) }
+func (a *actor) PassEnds()               { call(a.ended) }
 func (a *actor) Ready(fd int, ev Events) { a.ready(fd, ev) }
 func (a *actor) Woken()                  { a.woken() }
 func (a *actor) Tick()                   { a.tick() }
 func (a *actor) Again()                  { a.again() }
 func (a *actor) Alarm()                  { a.alarm() }
+
+func call(f func()) {
+	if f != nil {
+		f()
+	}
+}
 
 type bench struct {
 	testing.TB
@@ -87,6 +97,43 @@ func TestWakeFromAnotherGoroutineIsHeard(t *testing.T) {
 	b := setup(t, Options{})
 	go func() { _ = b.p.Wake() }()
 	b.run(&actor{woken: b.p.Stop})
+}
+
+func TestAPassIsFromWaitingToWaiting(t *testing.T) {
+	b := setup(t, Options{})
+	ours, peer := b.pair()
+	other, otherPeer := b.pair()
+	for _, fd := range []int{ours, other} {
+		if err := b.p.Add(fd, Read); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = b.sys.Write(peer, []byte("x"))
+	_, _ = b.sys.Write(otherPeer, []byte("x"))
+	var story []string
+	tell := func(line string) func() { return func() { story = append(story, line) } }
+	var buf [1]byte
+	b.run(&actor{
+		began: tell("begins"), ended: tell("ends"),
+		ready: func(fd int, _ Events) {
+			story = append(story, "ready")
+			_, _ = b.sys.Read(fd, buf[:])
+			if fd == other {
+				b.p.SetAgain(true)
+			}
+		},
+		again: func() { story = append(story, "again"); b.p.Stop() },
+	})
+	if got, want := strings.Join(story, " "), "begins ready ready ends begins again ends"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestAnotherGnetIsRefusedWithAReason(t *testing.T) {
+	p := &epoll{waitFD: -1}
+	if err := p.open(); !errors.Is(err, errWaitFD) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestWakeAfterCloseIsAnError(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +16,7 @@ func Open() (Poller, Sys, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("poll: open epoll: %w", err)
 	}
-	p := &epoll{np: np, wakeFD: -1, againFD: -1, tickFD: -1, alarmFD: -1}
+	p := &epoll{np: np, waitFD: waitFD(np), wakeFD: -1, againFD: -1, tickFD: -1, alarmFD: -1}
 	if err := p.open(); err != nil {
 		return nil, nil, errors.Join(err, p.Close())
 	}
@@ -27,7 +26,8 @@ func Open() (Poller, Sys, error) {
 // epoll is gnet's poller plus four descriptors of our own. gnet's Trigger is not used for waking: it allocates a
 // task and a queue node per call and has no bound; an eventfd write costs one system call and nothing else.
 type epoll struct {
-	np *netpoll.Poller
+	np     *netpoll.Poller
+	waitFD int // its epoll descriptor
 
 	mu      sync.Mutex // of Wake against Close: the number of a closed eventfd may be somebody's connection
 	wakeFD  int        // eventfd, edge-triggered, never read: every write is one edge
@@ -39,9 +39,14 @@ type epoll struct {
 	again   bool // Again was asked for and not served
 	asked   bool // againFD was written since its last event
 	stopped bool
+
+	batch []unix.EpollEvent
 }
 
 func (p *epoll) open() (err error) {
+	if p.waitFD < 0 {
+		return errWaitFD
+	}
 	const flags = unix.EFD_NONBLOCK | unix.EFD_CLOEXEC
 	if p.wakeFD, err = unix.Eventfd(0, flags); err != nil {
 		return fmt.Errorf("poll: eventfd: %w", err)
@@ -130,46 +135,6 @@ func (p *epoll) SetAlarm(after time.Duration) error {
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(after.Nanoseconds(), 1))} // 0 would stop it
 	if err := unix.TimerfdSettime(p.alarmFD, 0, &spec, nil); err != nil {
 		return fmt.Errorf("poll: set an alarm after %v: %w", after, err)
-	}
-	return nil
-}
-
-func (p *epoll) Run(h Handler) error {
-	p.handler = h
-	err := p.np.Polling(p.ready)
-	if errors.Is(err, gneterrors.ErrEngineShutdown) {
-		return nil
-	}
-	return fmt.Errorf("poll: %w", err)
-}
-
-// ready is gnet's callback for one event.
-func (p *epoll) ready(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
-	if p.stopped {
-		return gneterrors.ErrEngineShutdown
-	}
-	switch fd {
-	case p.wakeFD:
-		p.handler.Woken()
-	case p.againFD:
-		p.asked = false
-		if p.again {
-			p.again = false
-			p.handler.Again()
-		}
-	case p.tickFD:
-		if expired(fd) {
-			p.handler.Tick()
-		}
-	case p.alarmFD:
-		if expired(fd) { // else it was set anew since
-			p.handler.Alarm()
-		}
-	default:
-		p.handler.Ready(fd, hints(ev))
-	}
-	if p.stopped {
-		return gneterrors.ErrEngineShutdown
 	}
 	return nil
 }

@@ -64,3 +64,47 @@ func TestStoppedProcessCutsNobodyWhoWrote(t *testing.T) {
 		}
 	}
 }
+
+// TestLagIsThatOfTheWorldsClock: what time a handler lets pass is what its pass took, to the nanosecond.
+func TestLagIsThatOfTheWorldsClock(t *testing.T) {
+	w := sim.New(sim.Config{Seed: 1})
+	g, err := loop.New(loop.Config{Loops: 1, NewPoller: w.Loop}, func(l *loop.Loop) []loop.Handler {
+		return []loop.Handler{&sluggish{alive: alive{l: l}, w: w}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := g.Listen(":0", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := w.Connect(addr)
+	for i := range 10 {
+		w.After(time.Duration(i)*100*time.Millisecond, func() { _, _ = p.Send([]byte{byte(i)}) })
+	}
+	var stalled time.Duration
+	w.After(1500*time.Millisecond, func() { stalled = g.Stalled(time.Now()) })
+	ctx, cancel := context.WithCancel(t.Context())
+	w.After(2*time.Second, func() { w.Outside(1, cancel) })
+	if err := g.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	lag := g.Stats().Lag
+	if lag.Sum() != 45*time.Millisecond || lag.Max() != 9*time.Millisecond {
+		t.Errorf("%d passes took %v, the longest %v; ten handlers took 0, 1, 2 … 9 ms", lag.Count(), lag.Sum(), lag.Max())
+	}
+	if stalled != 0 {
+		t.Errorf("stalled for %v between two passes", stalled)
+	}
+}
+
+// sluggish takes as many milliseconds as it is told.
+type sluggish struct {
+	alive
+	w *sim.World
+}
+
+func (h *sluggish) Data(slot uint32, p []byte) {
+	h.w.Jump(time.Duration(p[0]) * time.Millisecond)
+	h.alive.Data(slot, p)
+}

@@ -221,6 +221,7 @@ func (p *poller) pass() {
 	p.collect()
 	again := p.again // asked for before this pass
 	p.inPass = true
+	p.handler.PassBegins()
 	for i, r := range p.batch {
 		if i > 0 && w.chance(w.cfg.Faults.Preempt) {
 			w.handOn(p)
@@ -236,6 +237,7 @@ func (p *poller) pass() {
 		w.note("again", -1, 0, nil)
 		p.handler.Again()
 	}
+	p.handler.PassEnds()
 	if w.cfg.AfterPass != nil {
 		if err := w.cfg.AfterPass(p.index); err != nil {
 			w.Fail("loop %d: %w", p.index, err)

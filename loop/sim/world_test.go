@@ -27,10 +27,12 @@ func (h *plain) Ready(fd int, ev poll.Events) {
 		h.ready(fd, ev)
 	}
 }
-func (h *plain) Woken() { call(h.woken) }
-func (h *plain) Tick()  { call(h.tick) }
-func (h *plain) Again() { call(h.again) }
-func (h *plain) Alarm() { call(h.alarm) }
+func (h *plain) PassBegins() {}
+func (h *plain) PassEnds()   {}
+func (h *plain) Woken()      { call(h.woken) }
+func (h *plain) Tick()       { call(h.tick) }
+func (h *plain) Again()      { call(h.again) }
+func (h *plain) Alarm()      { call(h.alarm) }
 
 func call(f func()) {
 	if f != nil {

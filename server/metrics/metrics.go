@@ -54,9 +54,37 @@ func (r *Registry) writeServer(w io.Writer) {
 	s := r.sources.take()
 	for i := range r.families {
 		f := &r.families[i]
+		if f.kind == histogram {
+			continue
+		}
 		f.read(&s, func(label string, value float64) { r.store(f, label, value) })
 	}
 	r.set.WritePrometheus(w)
+	for i := range r.families {
+		if f := &r.families[i]; f.kind == histogram {
+			writeHistogram(w, f, &s)
+		}
+	}
+}
+
+// writeHistogram writes what was counted elsewhere, which the library has no type for.
+func writeHistogram(w io.Writer, f *family, s *snapshot) {
+	first := true
+	f.read(s, func(label string, value float64) {
+		if first {
+			first = false
+			_, _ = fmt.Fprintf(w, "# HELP %s\n# TYPE %s histogram\n", f.name, f.name)
+		}
+		v := strconv.FormatFloat(value, 'f', -1, 64)
+		if label == "sum" {
+			_, _ = fmt.Fprintf(w, "%s_sum %s\n", f.name, v)
+			return
+		}
+		_, _ = fmt.Fprintf(w, "%s_bucket{%s=%q} %s\n", f.name, f.label, label, v)
+		if label == "+Inf" {
+			_, _ = fmt.Fprintf(w, "%s_count %s\n", f.name, v)
+		}
+	})
 }
 
 func (r *Registry) store(f *family, label string, value float64) {

@@ -8,6 +8,14 @@ type Labeled struct {
 	Count uint64
 }
 
+// Histogram counts values by size.
+type Histogram struct {
+	Bounds []float64 // rising
+	Counts []uint64  // values up to each bound
+	Count  uint64    // all values
+	Sum    float64
+}
+
 // LoopSnapshot is the sum over all event loops. Counters run since the start of the process.
 type LoopSnapshot struct {
 	Loops          int
@@ -20,6 +28,7 @@ type LoopSnapshot struct {
 	Writes         uint64
 	Writevs        uint64
 	Turns          uint64
+	Lag            Histogram     // how long passes took
 	TickLag        time.Duration // the latest a tick came since the start; 0 when none was late by more than three
 	BacklogBytes   int64         // waiting for slow peers now
 	SlotBytes      int64         // memory held for connections

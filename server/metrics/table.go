@@ -1,6 +1,9 @@
 package metrics
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // kind is how a value behaves over time.
 type kind uint8
@@ -8,14 +11,10 @@ type kind uint8
 const (
 	counter kind = iota // only grows while the process lives
 	gauge
+	histogram // its label is le, of name_bucket; name_sum and name_count have none
 )
 
-func (k kind) String() string {
-	if k == counter {
-		return "counter"
-	}
-	return "gauge"
-}
+func (k kind) String() string { return [...]string{"counter", "gauge", "histogram"}[k] }
 
 // family is one metric name.
 type family struct {
@@ -93,7 +92,9 @@ func loopFamilies() []family {
 		count("shoal_loop_writes_total", "write(2) calls.", func(l *LoopSnapshot) uint64 { return l.Writes }),
 		count("shoal_loop_writevs_total", "writev(2) calls.", func(l *LoopSnapshot) uint64 { return l.Writevs }),
 		count("shoal_loop_turns_total", "Turns of the loops.", func(l *LoopSnapshot) uint64 { return l.Turns }),
-		now("shoal_loop_lag_seconds", "The latest a tick came since the start: how long a loop was busy or held up; 0 below three ticks.",
+		distribution("shoal_loop_lag_seconds", "How long passes of the loops took: what arrives during one waits for its end at least.", of,
+			func(l *LoopSnapshot) *Histogram { return &l.Lag }),
+		now("shoal_loop_tick_lag_seconds", "The latest a tick came since the start: how long a loop was busy or held up; 0 below three ticks.",
 			func(l *LoopSnapshot) float64 { return l.TickLag.Seconds() }),
 		count("shoal_loop_panics_total", "Panics recovered while serving one connection. Each is a bug.",
 			func(l *LoopSnapshot) uint64 { return l.Panics }),
@@ -259,6 +260,22 @@ func one[T any](name string, k kind, help string, of func(*snapshot) *T, value f
 		if part := of(s); part != nil {
 			emit("", value(part))
 		}
+	}}
+}
+
+// distribution is a histogram: a value for each bound, labelled with it, then +Inf for all, then the sum, labelled sum.
+func distribution[T any](name, help string, of func(*snapshot) *T, value func(*T) *Histogram) family {
+	return family{name, histogram, "le", help, func(s *snapshot, emit emit) {
+		part := of(s)
+		if part == nil {
+			return
+		}
+		h := value(part)
+		for i, bound := range h.Bounds {
+			emit(strconv.FormatFloat(bound, 'g', -1, 64), float64(h.Counts[i]))
+		}
+		emit("+Inf", float64(h.Count))
+		emit("sum", h.Sum)
 	}}
 }
 
