@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -111,7 +112,7 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	codec, err := deflate.New(deflate.CodecConfig{Level: cfg.WebSocket.CompressionLevel})
+	codec, err := deflate.New(deflate.CodecConfig{Level: cfg.WebSocket.CompressionLevel, CompressorsMax: max(16, 2*runtime.GOMAXPROCS(0))})
 	if err != nil {
 		return nil, err
 	}

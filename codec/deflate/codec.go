@@ -1,7 +1,10 @@
 package deflate
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/klauspost/compress/flate"
@@ -13,9 +16,17 @@ type CodecConfig struct {
 	// 1.4 MiB (TestCompressorMemory). Above 6 a short message costs ten times as much: 12 µs go into clearing tables.
 	Level int
 	// IdleMax is how many compressors of each kind, and how many inflaters, are kept while nobody uses them. There are
-	// never more than goroutines inside Compress or Decompress plus IdleMax. 0 means 1.
+	// never more inflaters than goroutines inside Decompress plus IdleMax. 0 means 1.
 	IdleMax int
+	// CompressorsMax bounds the compressors in use at once; one more message is answered with ErrBusy, and is to be sent as
+	// it is. 0 means 16.
+	CompressorsMax int
 }
+
+const compressorsDefault = 16
+
+// ErrBusy says that all compressors are in use.
+var ErrBusy = errors.New("deflate: all compressors are in use")
 
 // Validate reports the first field that is out of its range, and the range.
 func (c CodecConfig) Validate() error {
@@ -24,6 +35,9 @@ func (c CodecConfig) Validate() error {
 	}
 	if c.IdleMax < 0 || c.IdleMax > 1024 {
 		return fmt.Errorf("deflate: %d idle compressors are not between 0 and 1024", c.IdleMax)
+	}
+	if c.CompressorsMax < 0 {
+		return fmt.Errorf("deflate: %d compressors cannot be: use at least 1, or 0 for %d", c.CompressorsMax, compressorsDefault)
 	}
 	return nil
 }
@@ -35,6 +49,9 @@ type Codec struct {
 	wide      chan *compressor // 32 KiB window
 	narrow    chan *compressor // some smaller window, the last one wanted
 	inflaters chan *inflater
+
+	compressorsMax int32
+	used           atomic.Int32 // compressors lent
 }
 
 // New returns a Codec. Nothing big is allocated before the first use.
@@ -48,12 +65,15 @@ func New(cfg CodecConfig) (*Codec, error) {
 		wide:      make(chan *compressor, idle),
 		narrow:    make(chan *compressor, idle),
 		inflaters: make(chan *inflater, idle),
+
+		compressorsMax: int32(cmp.Or(cfg.CompressorsMax, compressorsDefault)),
 	}, nil
 }
 
 // Compress appends p as the payload of a compressed message (RFC 7692 §7.2.1): raw DEFLATE, flushed to a byte boundary, the
 // final 00 00 ff ff removed. Nothing refers to an earlier message, so the bytes may go to any number of conns (see
-// [Params.Fits]). Frame it with RSV1. The result can be longer than p; then send p as it is. err is an internal failure.
+// [Params.Fits]). Frame it with RSV1. The result can be longer than p; then send p as it is, and
+// so on errors: ErrBusy, or an internal failure.
 func (c *Codec) Compress(dst, p []byte) ([]byte, error) {
 	return c.compress(dst, p, WindowBitsMax, c.wide)
 }
@@ -73,6 +93,10 @@ func (c *Codec) CompressWindow(dst, p []byte, bits uint8) ([]byte, error) {
 func (c *Codec) compress(dst, p []byte, bits uint8, free chan *compressor) ([]byte, error) {
 	if len(p) == 0 {
 		return append(dst, 0), nil // §7.2.3.6
+	}
+	defer c.used.Add(-1)
+	if c.used.Add(1) > c.compressorsMax {
+		return dst, ErrBusy
 	}
 	var z *compressor
 	select {

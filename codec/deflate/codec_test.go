@@ -98,7 +98,7 @@ func TestEmptyMessageIsOneByte(t *testing.T) { // §7.2.3.6
 }
 
 func TestCodecConfigNamesWhatIsWrong(t *testing.T) {
-	for _, c := range []CodecConfig{{Level: -1}, {Level: 10}, {IdleMax: -1}, {IdleMax: 1025}} {
+	for _, c := range []CodecConfig{{Level: -1}, {Level: 10}, {IdleMax: -1}, {IdleMax: 1025}, {CompressorsMax: -1}} {
 		if _, err := New(c); err == nil || !strings.HasPrefix(err.Error(), "deflate: ") {
 			t.Errorf("%+v: %v", c, err)
 		}
@@ -129,6 +129,22 @@ func TestCodecFromManyGoroutinesKeepsOnlyIdleMax(t *testing.T) {
 	}
 	if a, b := c.Trim(); a+b != 0 {
 		t.Errorf("a second Trim found %d and %d", a, b)
+	}
+}
+
+func TestNoMoreCompressorsThanAllowed(t *testing.T) {
+	c := codec(t, CodecConfig{CompressorsMax: 3})
+	p := []byte(strings.Repeat("all of them are lent ", 50))
+	c.used.Store(2)
+	if _, err := c.Compress(nil, p); err != nil {
+		t.Errorf("the third: %v", err)
+	}
+	c.used.Store(3)
+	if z, err := c.Compress([]byte("before"), p); err != ErrBusy || string(z) != "before" {
+		t.Errorf("the fourth: %d bytes, %v", len(z), err)
+	}
+	if n := c.used.Load(); n != 3 {
+		t.Errorf("%d are lent afterwards", n)
 	}
 }
 
