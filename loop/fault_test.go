@@ -183,7 +183,7 @@ func TestValidateSeesWhatIsBroken(t *testing.T) {
 		"state":   func(l *Loop, c *conn) func() { c.state = 9; return func() { c.state = stateOpen } },
 		"kind":    func(l *Loop, c *conn) func() { c.kind = 9; return func() { c.kind = 0 } },
 		"dead":    func(l *Loop, c *conn) func() { c.state = stateDead; return func() { c.state = stateOpen } },
-		"pass":    func(l *Loop, c *conn) func() { l.late = true; return func() { l.late = false } },
+		"pass":    func(l *Loop, c *conn) func() { l.late = 1; return func() { l.late = 0 } },
 		"list":    func(l *Loop, c *conn) func() { l.dirtyAt = 1; return func() { l.dirtyAt = 0 } },
 		"wait":    func(l *Loop, c *conn) func() { l.dead = append(l.dead, slot); return func() { l.dead = l.dead[:0] } },
 		"written": func(l *Loop, c *conn) func() { c.head = 1; return func() { c.head = 0 } },

@@ -97,9 +97,9 @@ type Loop struct {
 	delayed   []delayed // sorted
 	inbox     []Message // drained, from inboxAt on not delivered
 	inboxAt   int
-	more      bool // the mailbox may hold messages nobody will wake us for
-	again     bool // a pass was asked for
-	late      bool // the wheel is to be advanced in the next pass
+	more      bool  // the mailbox may hold messages nobody will wake us for
+	again     bool  // a pass was asked for
+	late      uint8 // the wheel is to be advanced at the end of the second pass from here, or the first
 	listeners []listener
 	reserve   int // descriptor given up on EMFILE; -1 = none
 	stopping  stopPhase
@@ -205,7 +205,7 @@ func (r *reactor) Woken() {
 }
 
 // Tick moves time on. When the process was held up for longer than a tick (a stopped process, a busy machine), bytes
-// that arrived in the meantime shall count before deadlines do: the wheel is advanced in the next pass, after the
+// that arrived in the meantime shall count before deadlines do: the wheel is advanced after the next pass, which serves the
 // descriptors that are ready now.
 func (r *reactor) Tick() {
 	l := (*Loop)(r)
@@ -213,9 +213,9 @@ func (r *reactor) Tick() {
 	if lag := int32(l.Now() - l.wheel.Now()); lag > lateTicks {
 		l.counters.LateTicks++
 		l.counters.LateTicksMax = max(l.counters.LateTicksMax, uint64(lag))
-		l.late = true
+		l.late = 2
 		l.askAgain()
-	} else if !l.late {
+	} else if l.late == 0 {
 		l.wheel.Advance(l.Now(), l.fire)
 	}
 	l.retryListeners()
@@ -247,12 +247,11 @@ func (r *reactor) Alarm() {
 func (r *reactor) Again() {
 	l := (*Loop)(r)
 	l.begin()
-	// The next pass is asked for at the end of this one, and so comes after the descriptors that become ready during
-	// it: asked for when a slice marks the first conn, it would come before them, and a command wait for two passes.
-	l.again = true
-	if l.late {
-		l.late = false
-		l.wheel.Advance(l.Now(), l.fire)
+	l.again = true // asked for once, at the end
+	if l.late > 0 {
+		if l.late--; l.late == 0 {
+			l.wheel.Advance(l.Now(), l.fire)
+		}
 	}
 	if l.more {
 		l.deliver()
@@ -262,7 +261,7 @@ func (r *reactor) Again() {
 	}
 	l.flushDirty()
 	l.again = false
-	if len(l.works) > 0 || len(l.dirty) > 0 || l.more || l.late {
+	if len(l.works) > 0 || len(l.dirty) > 0 || l.more || l.late > 0 {
 		l.askAgain()
 		l.end()
 		// Raw system calls are no preemption points of Go's scheduler, and the kernel gives a busy thread its whole

@@ -34,7 +34,7 @@ func (l *Loop) Validate() error {
 			return fmt.Errorf("loop %d: slot %d is marked dirty but not listed", l.number, slot)
 		}
 	}
-	if (len(l.dirty) > 0 || len(l.works) > 0 || l.more || l.late) && !l.again {
+	if (len(l.dirty) > 0 || len(l.works) > 0 || l.more || l.late > 0) && !l.again {
 		return fmt.Errorf("loop %d: work is left but no pass was asked for", l.number)
 	}
 	for i, ln := range l.listeners {

@@ -41,7 +41,8 @@ type Handler interface {
 	Tick()
 	// Alarm runs once for the last SetAlarm, when its time has come.
 	Alarm()
-	// Again runs once per pass while SetAgain(true) is renewed, after the descriptors that were ready before it.
+	// Again runs at the end of a pass, once for each SetAgain(true), after all descriptors that were ready when the pass
+	// began.
 	Again()
 }
 
@@ -56,8 +57,9 @@ type Poller interface {
 	Del(fd int) error
 	// Wake makes Woken be called soon. Any goroutine. Several Wakes may become one Woken.
 	Wake() error
-	// SetAgain(true) asks for one call of Again in the next pass, after the descriptors that are ready already;
-	// Again has to ask anew for another. SetAgain(false) withdraws a request that was not served yet.
+	// SetAgain(true) asks for one call of Again: at the end of the present pass or, should more descriptors be ready than one
+	// pass serves, after them. Asked for by Again itself, it is for the next pass. SetAgain(false) withdraws a request that
+	// was not served yet.
 	SetAgain(on bool)
 	// SetTick starts (or with 0 stops) calling Tick every period.
 	SetTick(period time.Duration) error

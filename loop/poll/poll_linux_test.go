@@ -122,10 +122,43 @@ func TestAPassIsFromWaitingToWaiting(t *testing.T) {
 				b.p.SetAgain(true)
 			}
 		},
-		again: func() { story = append(story, "again"); b.p.Stop() },
+		again: func() {
+			story = append(story, "again")
+			if len(story) > 5 {
+				b.p.Stop()
+			}
+			b.p.SetAgain(true)
+		},
 	})
-	if got, want := strings.Join(story, " "), "begins ready ready ends begins again ends"; got != want {
+	if got, want := strings.Join(story, " "), "begins ready ready again ends begins again ends"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Where more descriptors are ready than a pass serves, Again comes after all of them.
+func TestAgainWaitsForMoreThanABatch(t *testing.T) {
+	b := setup(t, Options{})
+	const many = 2*batchEvents + 10
+	for range many {
+		ours, peer := b.pair()
+		if err := b.p.Add(ours, Read); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = b.sys.Write(peer, []byte("x"))
+	}
+	passes, served := 0, 0
+	var buf [1]byte
+	b.run(&actor{
+		began: func() { passes++ },
+		ready: func(fd int, _ Events) {
+			_, _ = b.sys.Read(fd, buf[:])
+			served++
+			b.p.SetAgain(true)
+		},
+		again: b.p.Stop,
+	})
+	if served != many || passes != 3 {
+		t.Errorf("Again came in pass %d, after %d of %d descriptors", passes, served, many)
 	}
 }
 

@@ -31,7 +31,7 @@ type epoll struct {
 
 	mu      sync.Mutex // of Wake against Close: the number of a closed eventfd may be somebody's connection
 	wakeFD  int        // eventfd, edge-triggered, never read: every write is one edge
-	againFD int        // eventfd, the same; written once per pass that asks for another
+	againFD int        // eventfd, the same; written when Again has to wait for more descriptors than a pass serves
 	tickFD  int        // timerfd
 	alarmFD int        // timerfd, for one shot
 
@@ -114,13 +114,7 @@ func (p *epoll) Wake() error {
 	return kick(p.wakeFD)
 }
 
-func (p *epoll) SetAgain(on bool) {
-	p.again = on
-	if on && !p.asked {
-		// An eventfd write can fail only when 2^64-2 was reached.
-		p.asked = kick(p.againFD) == nil
-	}
-}
+func (p *epoll) SetAgain(on bool) { p.again = on }
 
 func (p *epoll) SetTick(period time.Duration) error {
 	ts := unix.NsecToTimespec(period.Nanoseconds())

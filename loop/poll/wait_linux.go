@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batchEvents is how many events one wait brings at most, as many as netpoll takes.
-const batchEvents = netpoll.MaxPollEventsCap
+// batchEvents is how many events one wait brings at most. What is ready beside them comes first in the next pass.
+const batchEvents = 128
 
 var errWaitFD = errors.New("poll: this version of gnet keeps its epoll descriptor elsewhere: build with the version in go.mod, or change waitFD")
 
@@ -26,30 +26,47 @@ func waitFD(np *netpoll.Poller) int {
 }
 
 // Run waits as netpoll's Polling does: with patience only after it found nothing, and then the processor was offered to
-// other goroutines.
+// other goroutines. It does not wait while Again is asked for.
 func (p *epoll) Run(h Handler) error {
 	p.handler = h
 	if p.batch == nil {
 		p.batch = make([]unix.EpollEvent, batchEvents)
 	}
 	for wait := -1; !p.stopped; {
+		if p.again {
+			wait = 0
+		}
 		n, err := unix.EpollWait(p.waitFD, p.batch, wait)
 		switch {
-		case n == 0 || err == unix.EINTR:
+		case err != nil && err != unix.EINTR:
+			return fmt.Errorf("poll: epoll_wait: %w", err)
+		case n <= 0 && !p.again:
 			wait = -1
 			runtime.Gosched()
 			continue
-		case err != nil:
-			return fmt.Errorf("poll: epoll_wait: %w", err)
 		}
 		wait = 0
 		h.PassBegins()
 		for i := 0; i < n && !p.stopped; i++ {
 			p.ready(int(p.batch[i].Fd), p.batch[i].Events)
 		}
+		p.finish(n == len(p.batch))
 		h.PassEnds()
 	}
 	return nil
+}
+
+// finish ends a pass with Again, if it is asked for. After a full batch more descriptors are ready: the eventfd comes
+// behind them, for the kernel's list is first in, first out.
+func (p *epoll) finish(full bool) {
+	switch {
+	case !p.again || p.stopped:
+	case !full:
+		p.again = false
+		p.handler.Again()
+	case !p.asked:
+		p.asked = kick(p.againFD) == nil // which can fail only when 2^64-2 was reached
+	}
 }
 
 // ready serves one event.

@@ -26,6 +26,7 @@ type poller struct {
 	alarmAt time.Duration
 	alarmed bool // alarmAt counts
 	again   bool
+	cut     bool  // the present pass does not report all that is ready
 	owed    []int // descriptors that were ready when Again was asked for and were not reported yet
 	owing   bool  // owed was taken
 	stopped bool
@@ -232,7 +233,7 @@ func (p *poller) pass() {
 		p.deliver(r)
 	}
 	p.inPass = false
-	if again && p.again && !p.stopped && len(p.owed) == 0 {
+	if p.again && (again || !p.cut) && !p.stopped && len(p.owed) == 0 {
 		p.again, p.owing = false, false
 		w.note("again", -1, 0, nil)
 		p.handler.Again()
@@ -295,7 +296,7 @@ func (p *poller) truncate(n int) {
 			p.owed = append(p.owed, r.fd)
 		}
 	}
-	if n == 0 || len(p.batch) <= n {
+	if p.cut = n > 0 && len(p.batch) > n; !p.cut {
 		p.owed = p.owed[:0]
 		return
 	}
