@@ -67,8 +67,9 @@ var (
 
 // claims are those of one token.
 type claims struct {
-	raw  [claimCount][]byte // as written; nil: absent. They alias the payload
-	user string
+	raw    [claimCount][]byte // as written; nil: absent. They alias the payload
+	tenant []byte             // the same of the claim that names the tenant
+	user   string
 }
 
 // numericDateMax is the year 9999; a later date, most often milliseconds by mistake, is
@@ -76,8 +77,9 @@ type claims struct {
 const numericDateMax = 253_402_300_799
 
 // readClaims decodes a payload, of which a claim that comes twice counts in its last
-// form (RFC 7519 §4), and checks types. The user is named by sub or by userClaim.
-func readClaims(payload []byte, kind *claimKind, userClaim string) (claims, *Error) {
+// form (RFC 7519 §4), and checks types. The user is named by sub or by userClaim, the
+// tenant by tenantClaim.
+func readClaims(payload []byte, kind *claimKind, userClaim, tenantClaim string) (claims, *Error) {
 	var c claims
 	var user []byte
 	m := object(payload)
@@ -87,6 +89,9 @@ func readClaims(payload []byte, kind *claimKind, userClaim string) (claims, *Err
 		}
 		if userClaim != "" && string(m.key) == userClaim {
 			user = m.value
+		}
+		if tenantClaim != "" && string(m.key) == tenantClaim {
+			c.tenant = m.value
 		}
 	}
 	if m.bad {
@@ -125,6 +130,18 @@ func userOf(value []byte) (string, bool) {
 		return string(value), true
 	}
 	return "", value == nil || isNull(value)
+}
+
+// tenantName is the tenant that the claim of that name says, empty when it is absent or null.
+func (c *claims) tenantName(claim string) (string, *Error) {
+	if c.tenant == nil || isNull(c.tenant) {
+		return "", nil
+	}
+	name, ok := unquote(c.tenant)
+	if !ok {
+		return "", refuse(ReasonClaims, "%s, which names the tenant, is not a string", claim)
+	}
+	return string(name), nil
 }
 
 // text is a claim that is a string; nil when it is absent or null. It aliases the payload

@@ -35,7 +35,7 @@ func FuzzClaimsAgainstTheStandardLibrary(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		c, bad := readClaims([]byte(text), connectionClaims, "")
+		c, bad := readClaims([]byte(text), connectionClaims, "", "")
 		var want naive
 		err := json.Unmarshal([]byte(text), &want)
 		if bad == nil && err != nil && !strings.Contains(text, "e") && !strings.Contains(text, "E") { // json.Number takes texts of numbers, and exponents without end

@@ -42,6 +42,7 @@ type Config struct {
 	IssuerRegex   string `json:"issuer_regex"`   // not together with Issuer
 
 	UserIDClaim string `json:"user_id_claim"` // the claim that names the user; empty: sub
+	TenantClaim string `json:"-"`             // the claim of connection tokens that names the tenant; empty: none
 
 	LeewaySeconds int `json:"leeway_seconds"`  // clock difference forgiven in exp and nbf; 0–60
 	TokenBytesMax int `json:"token_bytes_max"` // 0 means 65,536

@@ -14,6 +14,7 @@ import (
 // claims: who keeps one for long copies it.
 type Credentials struct {
 	User     string              // "" anonymous
+	Tenant   string              // "" none is named
 	Info     []byte              // conn_info; nil for none
 	Meta     []byte              // raw JSON for the backend hooks; nil for none
 	ExpireAt int64               // Unix seconds at which the conn expires; 0 never
@@ -117,6 +118,9 @@ func (v *Verifier) Connection(token string, now time.Time) (Credentials, *Error)
 		return Credentials{}, err
 	}
 	cred := Credentials{User: c.user, ExpireAt: c.expireAt(), Meta: c.json(claimMeta)}
+	if cred.Tenant, err = c.tenantName(v.cfg.TenantClaim); err != nil {
+		return Credentials{}, err
+	}
 	if cred.Info, err = c.payload(claimInfo, claimB64Info); err != nil {
 		return Credentials{}, err
 	}
@@ -181,7 +185,7 @@ func (v *Verifier) verified(token string, kind *claimKind, now time.Time) (claim
 	if err != nil {
 		return claims{}, err
 	}
-	c, err := readClaims(payload, kind, v.cfg.UserIDClaim)
+	c, err := readClaims(payload, kind, v.cfg.UserIDClaim, v.cfg.TenantClaim)
 	if err != nil {
 		return claims{}, err
 	}
@@ -243,7 +247,7 @@ func (v *Verifier) fetched(parts *compact, h header, now time.Time) ([]publicKey
 		if err != nil {
 			return nil, err
 		}
-		c, err := readClaims(payload, registeredClaims, "")
+		c, err := readClaims(payload, registeredClaims, "", "")
 		if err != nil {
 			return nil, err
 		}

@@ -98,6 +98,28 @@ func TestUserIDClaim(t *testing.T) {
 	}
 }
 
+func TestAConnectionTokenNamesItsTenant(t *testing.T) {
+	v := mustNew(t, Config{HMACSecretKey: secret, TenantClaim: "org"})
+	for claims, want := range map[string]string{
+		`{"org":"acme"}`: "acme", `{"sub":"x"}`: "", `{"org":null}`: "", `{"org":""}`: "", `{"Org":"acme"}`: "", `{"org":"a","org":"b"}`: "b", `{"org":"\u0061"}`: "a",
+	} {
+		if cred, err := v.Connection(token(claims), clock()); err != nil || cred.Tenant != want {
+			t.Errorf("%s: got %q, %v", claims, cred.Tenant, err)
+		}
+	}
+	for _, claims := range []string{`{"org":{}}`, `{"org":["acme"]}`, `{"org":7}`} {
+		if _, err := v.Connection(token(claims), clock()); err == nil || err.Reason != ReasonClaims {
+			t.Errorf("%s: %v", claims, err)
+		}
+		if _, err := v.Subscription(token(`{"channel":"a",`+claims[1:]), clock()); err != nil {
+			t.Errorf("the claim counts in a subscription token: %v", err)
+		}
+	}
+	if cred, err := mustNew(t, Config{HMACSecretKey: secret}).Connection(token(`{"":"a","org":7,"tenant":"a"}`), clock()); err != nil || cred.Tenant != "" {
+		t.Errorf("without a claim: %q, %v", cred.Tenant, err)
+	}
+}
+
 func TestTokenConfigErrorsNameTheKey(t *testing.T) {
 	for _, c := range []struct {
 		cfg  Config
