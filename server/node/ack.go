@@ -236,9 +236,9 @@ func stringValue(value []byte) ([]byte, bool) {
 	return jsontext.AppendUnescaped(nil, value[1:end-1]), true
 }
 
-// otherUser says whether a connection token names another user, as far as can be seen
-// without verifying it: then the client has changed users since its resume token.
-func otherUser(token, claim, user string) bool {
+// otherName says whether a connection token has another name in a claim, as far as can be
+// seen without verifying it: then the client has changed users since its resume token.
+func otherName(token, claim, name string) bool {
 	_, rest, _ := strings.Cut(token, ".")
 	payload, _, _ := strings.Cut(rest, ".")
 	text, err := base64.RawURLEncoding.DecodeString(payload)
@@ -254,5 +254,5 @@ func otherUser(token, claim, user string) bool {
 		}
 		return readable
 	})
-	return whole && named != user
+	return whole && named != name
 }

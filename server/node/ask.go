@@ -9,6 +9,7 @@ import (
 	"shoal/loop"
 	"shoal/server/hub"
 	"shoal/server/session"
+	"shoal/server/tenant"
 )
 
 // question is something to find out or do on every loop. A loop works on it in
@@ -139,7 +140,32 @@ func (n *Node) Validate() error {
 			return fmt.Errorf("node: loop %d: %w", i, err)
 		}
 	}
-	return nil
+	return n.validateTenants()
+}
+
+// validateTenants counts anew what each has.
+func (n *Node) validateTenants() error {
+	if n.cfg.Tenants == nil {
+		return nil
+	}
+	actual, names := make([]tenant.Actual, n.cfg.Tenants.Len()), map[string]bool{}
+	for _, s := range n.shards {
+		for slot := range s.slots {
+			if ses := s.sessions.Peek(slot); ses != nil && s.isOpen(ses) && s.tenants.Entered(slot) {
+				of := &actual[s.tenants.ID(slot)]
+				of.Connections++
+				s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {
+					of.Subscriptions++
+					names[string(s.hub.Name(sub))] = true
+					return true
+				})
+			}
+		}
+	}
+	for name := range names {
+		actual[n.cfg.Tenants.OfChannel(name)].Channels++
+	}
+	return n.cfg.Tenants.Validate(actual)
 }
 
 func (s *Shard) validate() error {

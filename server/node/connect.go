@@ -106,7 +106,7 @@ func (s *Shard) askConnect(slot uint32, ses *session.Session, r *proto.ConnectRe
 			who.cred, who.refusal, who.failed = s.node.cfg.Auth.Connect("", s.l.Clock())
 		default:
 			who.refusal, who.data, who.asks = reply.Refusal, reply.Data, false
-			who.cred = auth.Credentials{User: reply.User, ExpireAt: reply.ExpireAt, Info: reply.Info, Meta: reply.Meta, Subs: reply.Subs}
+			who.cred = auth.Credentials{User: reply.User, ExpireAt: reply.ExpireAt, Info: reply.Info, Meta: reply.Meta, Subs: reply.Subs, Tenant: s.tenants.Named(reply.Meta)}
 		}
 		s.identified(slot, ses, id, &who, subs)
 	})
@@ -139,10 +139,12 @@ func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *id
 			named = append(named, cred.Subs[i].Channel)
 		}
 	}
-	if !refusal.Refused() {
-		cred.Subs, refusal = s.connectSubs(cred, who, asked)
+	if refusal = s.tenants.Enter(slot, cred.Tenant, cred.Subs, refusal); !refusal.Refused() {
+		cred.Subs, refusal = s.connectSubs(slot, cred, who, asked)
 	}
-	if refusal = s.node.cfg.Entry.Enter(cred.User, refusal); !refusal.Refused() {
+	if refusal = s.node.cfg.Entry.Enter(cred.User, refusal); refusal.Refused() {
+		s.tenants.Left(slot)
+	} else {
 		s.identify(ses, bytesOf(cred.User), cred.Info)
 		s.setMeta(slot, cred.Meta)
 		s.granted(slot, cred.ExpireAt)
@@ -167,7 +169,7 @@ func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *id
 // connectSubs adds to the subscriptions of the credentials the user's personal channel
 // and, in order of their names, the channels that a connect command names by itself.
 // Nothing is written behind the backend's subscriptions, which many clients may share.
-func (s *Shard) connectSubs(cred auth.Credentials, who *identity, asked map[string]*proto.SubscribeRequest) ([]channel.ServerSub, channel.Refusal) {
+func (s *Shard) connectSubs(slot uint32, cred auth.Credentials, who *identity, asked map[string]*proto.SubscribeRequest) ([]channel.ServerSub, channel.Refusal) {
 	subs, names := slices.Clip(cred.Subs), make(map[string]bool, len(cred.Subs)+1)
 	for i := range subs {
 		names[subs[i].Channel] = true
@@ -182,7 +184,7 @@ func (s *Shard) connectSubs(cred auth.Credentials, who *identity, asked map[stri
 		return nil, channel.RefuseDisconnect(channel.DisconnectChannelLimit)
 	}
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		if names[name] {
+		if names[name] || !s.tenants.May(slot, name) {
 			continue
 		}
 		ok, refusal := s.node.cfg.Auth.Requested(cred.User, name)
@@ -266,7 +268,7 @@ func (s *Shard) refresh(slot uint32, ses *session.Session, e *session.Effect) {
 
 func (s *Shard) refreshed(slot uint32, ses *session.Session, id uint32, token string, cred auth.Credentials, refusal channel.Refusal, failed *auth.Error) {
 	s.countToken(token, failed)
-	if !refusal.Refused() && s.outdated(ses, cred.Subs) {
+	if !refusal.Refused() && (s.tenants.Moved(slot, cred.Tenant) || s.outdated(ses, cred.Subs)) {
 		refusal = channel.RefuseDisconnect(channel.DisconnectInsufficientState)
 	}
 	if !refusal.Refused() {

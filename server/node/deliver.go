@@ -15,7 +15,7 @@ import (
 func (n *Node) Deliver(name string, pub *channel.Publication) error {
 	taken, err := n.deliver(name, "", pub)
 	for _, pattern := range n.dir.AppendPatterns(nil, name) {
-		if !n.cfg.Session.Rules.Match(pattern, name) {
+		if !n.cfg.Session.Rules.Match(pattern, name) || !n.cfg.Tenants.Covers(pattern, name) {
 			continue
 		}
 		also, e := n.deliver(pattern, name, pub)

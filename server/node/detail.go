@@ -77,6 +77,7 @@ func (s *Shard) setDetail(id *uint32, v []byte) {
 func (s *Shard) forget(slot uint32) {
 	delete(s.rests, slot)
 	delete(s.openings, slot)
+	s.tenants.Left(slot)
 	if r := s.resumption(slot); r != nil {
 		*r = resumption{}
 	}

@@ -97,6 +97,14 @@ func (s *Shard) tidy(sub hub.Sub) {
 // join makes the session a member; sub is 0 when it is one already, or the broker did
 // not let it.
 func (s *Shard) join(slot uint32, ses *session.Session, name string, flags uint16) (sub hub.Sub, e *channel.Error) {
+	if e := s.tenants.Join(slot); e != nil {
+		return 0, e
+	}
+	defer func() {
+		if sub == 0 {
+			s.tenants.Leave(slot)
+		}
+	}()
 	list, form := hub.List(ses.Subs), s.formOf(ses)
 	sub, first := s.hub.Subscribe(slot, &list, bytesOf(name), form)
 	if sub == 0 {
@@ -141,6 +149,7 @@ func (s *Shard) leave(slot uint32, ses *session.Session, sub hub.Sub) {
 	s.hub.Leave(&list, sub)
 	ses.Subs = uint32(list)
 	s.node.stats.Subscriptions.Add(-1)
+	s.tenants.Leave(slot)
 	if waiting {
 		s.unhold(w)
 	}

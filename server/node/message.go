@@ -169,7 +169,7 @@ type errand struct {
 // must be copied. It returns error 111 when too many are under way; then neither runs.
 func (s *Shard) later(slot uint32, ask func(ctx context.Context), tell func(slot uint32, ses *session.Session)) *channel.Error {
 	e := &errand{shard: s, id: s.l.ID(slot), ask: ask, tell: tell}
-	switch err := s.node.cfg.Workers.Submit(context.Background(), e); {
+	switch err := s.tenants.Submit(s.node.cfg.Workers, slot, e); {
 	case err == nil:
 		return nil
 	case errors.Is(err, worker.ErrQueueFull):

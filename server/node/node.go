@@ -31,6 +31,7 @@ import (
 	"shoal/server/node/wire"
 	"shoal/server/rate"
 	"shoal/server/session"
+	"shoal/server/tenant"
 )
 
 // Wire sends to the conns of one loop; a transport implements it. Only the loop's
@@ -60,6 +61,7 @@ type Config struct {
 	Backend  backend.Backend  // nil: nobody is asked
 	Entry    *entry.Control   // of connect commands; nil: all are taken
 	Rates    *rate.Commands   // what a session may do in how much time; nil: anything
+	Tenants  *tenant.Set      // who shares the node, and what each may have; nil: everybody is alike
 
 	HistoryMax     int           // publications a history command gives at most; 0 = no limit
 	RecoveryMax    int           // publications a subscription recovers at most; 0 = no limit
@@ -136,7 +138,7 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, broker: b, dir: route.New(b, cfg.Session.Rules), ids: ids, seed: maphash.MakeSeed(),
+	n := &Node{cfg: cfg, broker: b, dir: route.New(cfg.Tenants.Broker(b), cfg.Session.Rules), ids: ids, seed: maphash.MakeSeed(),
 		inflight: fan.NewInflight(cfg.InflightBytesMax), encoders: spare.New[wire.Encoder](encodersMax)}
 	n.presence.init()
 	n.occupancy = occupancy.New(occupancy.Config{

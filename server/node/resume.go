@@ -136,6 +136,7 @@ func (s *Shard) resumeToken(slot uint32, ses *session.Session) string {
 		Lineage: of.lineage, IssuedAt: s.node.tokens.Now(), Window: s.node.tokens.Window,
 		ExpireAt: of.expireAt, Renewed: s.asks(backend.Refresh, "", nil), User: s.user(ses), Info: s.info(ses),
 	}
+	h.Tenanted, h.Tenant = s.tenants != nil, s.tenants.Name(slot)
 	if user := s.headerUser(slot); user != "" && user == h.User {
 		h.Forwarded = true
 	}
@@ -211,7 +212,9 @@ func (s *Shard) resume(slot uint32, ses *session.Session, e *session.Effect) boo
 	if why != seal.None {
 		return false
 	}
-	if refusal := s.node.cfg.Entry.Enter(h.User, s.node.cfg.Entry.Connect(s.l.Clock(), true)); refusal.Refused() {
+	refusal := s.tenants.Enter(slot, h.Tenant, nil, s.node.cfg.Entry.Connect(s.l.Clock(), true))
+	if refusal = s.node.cfg.Entry.Enter(h.User, refusal); refusal.Refused() {
+		s.tenants.Left(slot)
 		s.queue = append(s.queue, session.Input{Kind: session.KindAuthenticated, ID: e.ID, Refusal: refusal})
 		return true
 	}
@@ -249,9 +252,10 @@ func (s *Shard) unseal(slot uint32, r *proto.ConnectRequest) (seal.Head, []resto
 		return h, nil, seal.Expired
 	case h.ExpireAt > 0 && h.ExpireAt <= s.l.Clock().Unix():
 		return h, nil, seal.Credentials
-	case h.Renewed != s.asks(backend.Refresh, "", nil),
+	case h.Renewed != s.asks(backend.Refresh, "", nil), !s.tenants.Knows(h.Tenant, h.Tenanted),
+		s.tenants != nil && r.Token != "" && otherName(r.Token, s.node.cfg.Tenants.Claim(), h.Tenant),
 		(h.Forwarded || forwarded != "") && forwarded != h.User,
-		r.Token != "" && otherUser(r.Token, cmp.Or(s.node.cfg.Resume.UserClaim, "sub"), h.User):
+		r.Token != "" && otherName(r.Token, cmp.Or(s.node.cfg.Resume.UserClaim, "sub"), h.User):
 		return h, nil, seal.Unfit
 	}
 	z.RLock()
@@ -303,7 +307,8 @@ func (s *Shard) restorable(h *seal.Head, rest []byte, wanted map[string]*proto.S
 func (s *Shard) mayRestore(h *seal.Head, sub *seal.Sub) bool {
 	name := stringOf(sub.Channel)
 	opts, e := s.node.cfg.Session.Rules.Resolve(name)
-	if e != nil || sub.ExpireAt > 0 && sub.ExpireAt <= s.l.Clock().Unix() || len(sub.Filter) > 0 && !opts.AllowTagsFilter {
+	own := sub.Flags&seal.ServerSide != 0 || s.tenants.MayAs(h.Tenant, name)
+	if e != nil || !own || sub.ExpireAt > 0 && sub.ExpireAt <= s.l.Clock().Unix() || len(sub.Filter) > 0 && !opts.AllowTagsFilter {
 		return false
 	}
 	marks := s.node.tokens.Marks

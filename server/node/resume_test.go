@@ -471,7 +471,7 @@ func TestOtherUserIsSeenWithoutVerifying(t *testing.T) {
 		{header + "eyJzdWIiOjQyfQ.x", "sub", false},                 // a number: not readable, so not judged
 		{"opaque", "sub", false}, {"", "sub", false}, {"a.b.c", "sub", false}, {"..", "sub", false}, {header + "W10.x", "sub", false},
 	} {
-		if got := otherUser(c.token, c.claim, "42"); got != c.want {
+		if got := otherName(c.token, c.claim, "42"); got != c.want {
 			t.Errorf("%q: %v", c.token, got)
 		}
 	}

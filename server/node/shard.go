@@ -17,6 +17,7 @@ import (
 	"shoal/server/node/track"
 	"shoal/server/rate"
 	"shoal/server/session"
+	"shoal/server/tenant"
 )
 
 // Shard is one loop's part of the node: the landing of the loop's conns and, with the
@@ -27,6 +28,7 @@ type Shard struct {
 	l    *loop.Loop
 	wire Wire
 	*rate.Guard
+	tenants *tenant.Desk // nil: there are none
 
 	// Per conn, membership and channel, pointer-free.
 	sessions *slab.Column[session.Session]
@@ -75,7 +77,7 @@ const open = 0x80
 
 func newShard(n *Node, l *loop.Loop) *Shard {
 	s := &Shard{
-		node: n, l: l, Guard: n.cfg.Rates.Guard(),
+		node: n, l: l, Guard: n.cfg.Rates.Guard(), tenants: n.cfg.Tenants.Desk(),
 		sessions: slab.NewColumn[session.Session](),
 		users:    intern.New(), infos: intern.New(), filters: intern.New(),
 		details: slab.NewColumn[detail](), resuming: resuming{sessions: slab.NewColumn[resumption]()},
@@ -313,6 +315,7 @@ func (s *Shard) Trim() {
 	s.resuming.sessions.Trim(s.l.HoldsChunk)
 	s.latest.Trim(s.holdsLatest)
 	s.Guard.Trim(s.l.HoldsChunk)
+	s.tenants.Trim(s.l.HoldsChunk)
 	for s.slots > 0 && s.sessions.Peek(s.slots-1) == nil {
 		s.slots = (s.slots - 1) &^ (slab.ChunkSlots - 1)
 	}

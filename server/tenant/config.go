@@ -60,6 +60,14 @@ const (
 // DefaultName is what the default tenant is called in metrics.
 const DefaultName = "default"
 
+// Named is the claim that a token's tenant is read from; empty when there is nobody to be named.
+func (c *Config) Named() string {
+	if len(c.List) == 0 {
+		return ""
+	}
+	return c.Claim
+}
+
 // On says whether there are tenants, or limits of the default one.
 func (c *Config) On() bool { return len(c.List) > 0 || c.Default != (Limits{}) }
 
@@ -200,12 +208,15 @@ type class struct {
 	timeout time.Duration
 }
 
-// classes are never written.
+// classes are in the order of worker.Class and never written.
 var classes = [...]class{
 	{"premium", worker.Premium, 8, 500, 200 * time.Millisecond},
 	{"standard", worker.Standard, 4, 80, 800 * time.Millisecond},
 	{"basic", worker.Basic, 1, 20, 2 * time.Second},
 }
+
+// rank is its place, 0 the best.
+func (c *class) rank() int { return int(c.worker) }
 
 // classOf finds a class by its name; empty is standard.
 func classOf(name string) (*class, bool) {

@@ -91,6 +91,9 @@ func (d *Desk) Knows(name string, named bool) bool {
 	return known && named
 }
 
+// Entered says whether the session has a tenant, with which its connection is counted.
+func (d *Desk) Entered(slot uint32) bool { return d.of(slot) != nil }
+
 // Left counts the connection of a session that has ended off. Its memberships have ended
 // before.
 func (d *Desk) Left(slot uint32) {

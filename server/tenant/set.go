@@ -21,6 +21,9 @@ type Host struct {
 	Rules  *channel.Rules // required
 	Epoch  time.Time      // the beginning of time; all times given later are after it
 	Logger *slog.Logger   // required
+	// AskedMax bounds the questions that the sessions of all tenants have asked at once; 0 = no
+	// limit but the tenants' own.
+	AskedMax int
 }
 
 // Set is all tenants of a node. Use [New]; nil is a node without tenants. Any goroutine may
@@ -33,7 +36,9 @@ type Set struct {
 	prefixes []string // sorted; none begins with another
 	owners   []ID     // of prefixes
 	unknown  atomic.Pointer[string]
-	last     map[complaint]report // for Report
+
+	questions questions
+	last      map[complaint]report // for Report
 }
 
 // New makes the tenants of a valid configuration; nil when there are none and nothing is
@@ -45,19 +50,17 @@ func New(cfg Config, host Host) (*Set, error) {
 	if host.Rules == nil || host.Logger == nil {
 		return nil, errors.New("tenant: Rules or Logger is missing; give the node's")
 	}
-	s := &Set{host: host, claim: cfg.Claim, ids: map[string]ID{"": 0}, last: map[complaint]report{}}
-	s.tenants = append(s.tenants, newTenant(DefaultName, &cfg.Default))
-	if len(cfg.List) == 0 {
-		s.claim = "" // there is nothing to be named
-	}
+	s := &Set{host: host, claim: cfg.Named(), ids: map[string]ID{"": 0}, last: map[complaint]report{}}
+	s.questions.max = host.AskedMax
+	s.add(DefaultName, &cfg.Default)
 	type owned struct {
 		prefix string
 		owner  ID
 	}
 	var all []owned
 	for i := range cfg.List {
-		t, id := &cfg.List[i], ID(len(s.tenants))
-		s.tenants = append(s.tenants, newTenant(t.Name, &t.Limits))
+		t := &cfg.List[i]
+		id := s.add(t.Name, &t.Limits)
 		s.ids[t.Name] = id
 		for _, p := range t.ChannelPrefixes {
 			all = append(all, owned{p, id})
@@ -68,6 +71,14 @@ func New(cfg Config, host Host) (*Set, error) {
 		s.prefixes, s.owners = append(s.prefixes, one.prefix), append(s.owners, one.owner)
 	}
 	return s, nil
+}
+
+// add gives a tenant the next ID.
+func (s *Set) add(name string, l *Limits) ID {
+	t := newTenant(name, l)
+	s.tenants = append(s.tenants, t)
+	s.questions.add(t)
+	return ID(len(s.tenants) - 1)
 }
 
 // Claim is the claim of connection tokens that names a tenant; empty for none.

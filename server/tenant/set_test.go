@@ -123,8 +123,8 @@ func TestClassesHaveWeightsAndDefaults(t *testing.T) {
 		weight, hooks int
 		timeout       time.Duration
 	}{{1, 20, 2 * time.Second}, {8, 500, 200 * time.Millisecond}, {4, 80, 800 * time.Millisecond}, {1, 7, time.Minute}} {
-		if one := s.tenants[id]; s.Weight(ID(id)) != want.weight || one.hooks.max != want.hooks || one.timeout != want.timeout {
-			t.Errorf("%s: weight %d, %d questions, %s", one.name, s.Weight(ID(id)), one.hooks.max, one.timeout)
+		if one := s.tenants[id]; s.Weight(ID(id)) != want.weight || one.queued.max != want.hooks || one.timeout != want.timeout {
+			t.Errorf("%s: weight %d, %d questions, %s", one.name, s.Weight(ID(id)), one.queued.max, one.timeout)
 		}
 	}
 	if s.Len() != 4 {

@@ -28,7 +28,7 @@ func (s *Set) Each(f func(Stats)) {
 			Name: t.name, Connections: int(t.conns.n.Load()), Channels: int(t.channels.n.Load()), Subscriptions: int(t.subs.n.Load()),
 			Messages: t.taken.Load(), Bytes: t.takenBytes.Load(), Backlog: t.backlog.Load(),
 		}
-		out.Asked, out.Waiting = t.hooks.now()
+		out.Asked, out.Waiting = s.questions.now(t)
 		for l := range t.refused {
 			out.Refused[l] = t.refused[l].Load()
 		}
@@ -90,14 +90,11 @@ func (s *Set) Validate(actual []Actual) error {
 	if s == nil {
 		return nil
 	}
-	var errs []error
+	errs := []error{s.questions.validate()}
 	for id, t := range s.tenants {
 		counted := Actual{int(t.conns.n.Load()), int(t.channels.n.Load()), int(t.subs.n.Load())}
 		if is := actual[id]; counted != is {
 			errs = append(errs, fmt.Errorf("tenant: %s: %+v are counted, there are %+v", t.name, counted, is))
-		}
-		if asked, waiting := t.hooks.now(); asked < 0 || asked > t.hooks.max || waiting > 0 && asked < t.hooks.max || waiting > waitingFactor*t.hooks.max {
-			errs = append(errs, fmt.Errorf("tenant: %s: %d questions are asked, %d wait, the limit is %d", t.name, asked, waiting, t.hooks.max))
 		}
 	}
 	return errors.Join(errs...)

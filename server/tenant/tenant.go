@@ -49,7 +49,7 @@ type tenant struct {
 	taken, takenBytes     atomic.Uint64
 	refused               [limitCount]atomic.Uint64
 	backlog               atomic.Int64 // bytes, as of the last look
-	hooks                 hooks
+	queued                queued
 	_                     [64]byte
 }
 
@@ -59,9 +59,9 @@ func newTenant(name string, l *Limits) *tenant {
 	if t.timeout == 0 {
 		t.timeout = c.timeout
 	}
-	t.hooks.max = l.HookLimit
-	if t.hooks.max == 0 {
-		t.hooks.max = c.hooks
+	t.queued.max = l.HookLimit
+	if t.queued.max == 0 {
+		t.queued.max = c.hooks
 	}
 	t.conns.max, t.channels.max, t.subs.max = int64(l.ConnectionLimit), int64(l.ChannelLimit), int64(l.SubscriptionLimit)
 	t.messages.Pace = pace(l.MessageRateLimit, l.MessageRateBurst)

@@ -15,9 +15,11 @@ type Head struct {
 	ExpireAt  int64  // Unix seconds at which the credentials end; 0 never
 	Renewed   bool   // the backend renews them
 	Forwarded bool   // a proxy in front names the user
+	Tenanted  bool   // the node had tenants, of whom it names one
 	User      string
 	Info      []byte // nil none
 	Meta      []byte // nil none
+	Tenant    string // empty the default one; only with Tenanted
 }
 
 // What a subscription is.
@@ -46,6 +48,7 @@ type Sub struct {
 const (
 	headRenewed = 1 << iota
 	headForwarded
+	headTenanted
 	headKnown = 1<<iota - 1
 )
 
@@ -58,13 +61,20 @@ func AppendHead(dst []byte, h *Head) []byte {
 	if h.Forwarded {
 		flags |= headForwarded
 	}
+	if h.Tenanted {
+		flags |= headTenanted
+	}
 	dst = append(dst, flags)
 	dst = binary.LittleEndian.AppendUint64(dst, h.Lineage)
 	dst = binary.AppendVarint(dst, h.IssuedAt)
 	dst = binary.AppendVarint(dst, h.Window)
 	dst = binary.AppendVarint(dst, h.ExpireAt)
 	dst = appendText(dst, h.User)
-	return appendText(appendText(dst, h.Info), h.Meta)
+	dst = appendText(appendText(dst, h.Info), h.Meta)
+	if h.Tenanted {
+		dst = appendText(dst, h.Tenant)
+	}
+	return dst
 }
 
 // AppendSub continues it.
@@ -89,6 +99,9 @@ func Read(plain []byte) (h Head, rest []byte, err error) {
 	h.Lineage = r.uint64()
 	h.IssuedAt, h.Window, h.ExpireAt = r.varint(), r.varint(), r.varint()
 	h.User, h.Info, h.Meta = string(r.text()), r.text(), r.text()
+	if h.Tenanted = flags&headTenanted != 0; h.Tenanted {
+		h.Tenant = string(r.text())
+	}
 	if r.broken || flags&^headKnown != 0 {
 		return Head{}, nil, errors.New("seal: the head of a token is not as this version writes it")
 	}

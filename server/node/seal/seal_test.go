@@ -194,6 +194,10 @@ func randomContent(rng *rand.Rand) (Head, []Sub) {
 	h := Head{
 		Lineage: rng.Uint64(), IssuedAt: number(), Window: number(), ExpireAt: number(),
 		Renewed: rng.IntN(2) == 0, Forwarded: rng.IntN(2) == 0, User: string(text()), Info: text(), Meta: text(),
+		Tenanted: rng.IntN(2) == 0,
+	}
+	if h.Tenanted {
+		h.Tenant = string(text())
 	}
 	var subs []Sub
 	for range rng.IntN(4) {
@@ -241,6 +245,7 @@ func TestUnknownContentIsAnError(t *testing.T) {
 		"nothing":              {},
 		"unknown head":         append([]byte{headKnown + 1}, head[1:]...),
 		"head cut":             head[:len(head)-1],
+		"head without tenant":  append([]byte{headTenanted}, head[1:]...),
 		"sub without a name":   AppendSub(slices.Clone(head), &Sub{}),
 		"sub of unknown flags": AppendSub(slices.Clone(head), &Sub{Channel: []byte("c"), Flags: flagsKnown + 1}),
 		"sub cut":              AppendSub(slices.Clone(head), &Sub{Channel: []byte("c"), Info: []byte("i")})[:len(head)+6],
