@@ -129,7 +129,11 @@ func (a *actor) connect(want []string) {
 		parts = append(parts, text+"}")
 		a.subs[name] = f
 	}
-	a.say("connect", "\"subs\":{"+strings.Join(parts, ",")+"}", nil)
+	params := "\"subs\":{" + strings.Join(parts, ",") + "}"
+	if token := a.s.tokens[a.i%3]; token != "" {
+		params += fmt.Sprintf(",\"token\":%q", token)
+	}
+	a.say("connect", params, nil)
 }
 
 // lose notes where the client was in a channel.

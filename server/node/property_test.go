@@ -71,6 +71,9 @@ func (s *stage) play() {
 		}
 		s.act()
 		s.broker.settle()
+		if err := s.node.validateTenants(); err != nil {
+			s.fail("%v", err)
+		}
 		s.w.After(time.Duration(s.rng.IntN(12))*time.Millisecond, step)
 	}
 	s.w.After(0, step)

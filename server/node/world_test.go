@@ -21,6 +21,7 @@ import (
 	"shoal/server/channel"
 	"shoal/server/node/wire"
 	"shoal/server/session"
+	"shoal/server/tenant"
 )
 
 // stage is a node on simulated loops with a flaky broker and drunken clients.
@@ -38,6 +39,7 @@ type stage struct {
 	number int            // of the last publication
 	calls  sync.WaitGroup // of the API
 	lossy  bool
+	tokens [3]string // of a tenant each, or of nobody's
 	failed string
 	counts map[string]int
 }
@@ -167,14 +169,26 @@ func newStage(t *testing.T, seed uint64, loops int, blocking, lossy bool) *stage
 	s.bytes = shared.NewPool(shared.Config{})
 	ses := session.Default(100*time.Millisecond, rules)
 	ses.PingTicks, ses.PongTicks = 0, 0 // at moments that the seed does not choose
+	if seed%2 == 0 {
+		s.tokens = [3]string{stageToken(t, "blue"), stageToken(t, "red"), ""}
+	}
+	tokens, err := auth.New(auth.Config{HMACSecretKey: stageSecret, TenantClaim: tenant.ClaimDefault})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenants, err := tenant.New(tenant.Config{Claim: tenant.ClaimDefault, List: []tenant.Options{
+		{Name: "blue", Limits: tenant.Limits{Class: "premium"}}, {Name: "red", ChannelPrefixes: []string{"red:"}},
+	}}, tenant.Host{Rules: rules, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := Config{
-		Session: ses, Auth: &auth.Authority{Rules: rules, Insecure: true},
+		Session: ses, Auth: &auth.Authority{Rules: rules, Insecure: true, ConnectTokens: tokens}, Tenants: tenants,
 		Logger: slog.New(slog.DiscardHandler), Bytes: s.bytes, Random: [24]byte{1}, Workers: s.pool, Clock: s.broker.clock, RecoveryMax: 40,
 		Forms: []wire.Form{{Encoding: proto.JSON, Frame: func(dst, scratch, payload []byte) ([]byte, []byte) {
 			return append(append(dst, payload...), '\n'), scratch
 		}}},
 	}
-	var err error
 	if s.node, err = New(cfg, s.broker); err != nil {
 		t.Fatal(err)
 	}
@@ -198,6 +212,21 @@ func newStage(t *testing.T, seed uint64, loops int, blocking, lossy bool) *stage
 	}
 	s.connTo = func() *sim.Peer { return s.w.Connect(addr) }
 	return s
+}
+
+const stageSecret = "a secret of thirty-two bytes, or more"
+
+// stageToken is one that names a tenant.
+func stageToken(t *testing.T, name string) string {
+	signer, err := auth.NewSigner("", stageSecret, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := signer.Sign(fmt.Appendf(nil, "{\"tenant\":%q}", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 // run runs the loops until the world's functions call stop.
