@@ -16,7 +16,7 @@ import (
 // backend nil.
 func (p *Program) openHooks(rules *channel.Rules) error {
 	c := &p.cfg
-	if !asksBackend(c) {
+	if len(askedProxies(c)) == 0 && c.ChannelProxy.State.Endpoint == "" {
 		return nil
 	}
 	cfg := hooks.Config{
@@ -83,39 +83,44 @@ func (p *Program) closeHooks(ctx context.Context) error {
 	return p.hooks.Close(ctx)
 }
 
-// asksBackend says whether any proxy is configured.
-func asksBackend(c *config.Config) bool {
-	for _, one := range [...]*config.Proxy{
-		&c.Client.Proxy.Connect.Proxy, &c.Client.Proxy.Refresh.Proxy, &c.ChannelProxy.Subscribe,
-		&c.ChannelProxy.Publish, &c.ChannelProxy.SubRefresh, &c.ChannelProxy.State, &c.RPC.Proxy,
-	} {
-		if one.Endpoint != "" {
-			return true
-		}
-	}
-	return len(c.Proxies) > 0
-}
-
 // workerConfig has a worker for every question that the proxies may be asked at once, so
 // that a slow one takes none from the others, and some for what asks no backend.
 func (p *Program) workerConfig() worker.Config {
-	c, n := &p.cfg, 2*worker.WorkersDefault
-	add := func(proxy *config.Proxy) {
-		if proxy.Endpoint != "" {
-			n += proxy.MaxConcurrency
-		}
-	}
-	for _, one := range [...]*config.Proxy{
-		&c.Client.Proxy.Connect.Proxy, &c.Client.Proxy.Refresh.Proxy, &c.ChannelProxy.Subscribe,
-		&c.ChannelProxy.Publish, &c.ChannelProxy.SubRefresh, &c.RPC.Proxy,
-	} {
-		add(one)
-	}
-	for i := range c.Proxies {
-		add(&c.Proxies[i].Proxy)
+	n := 2 * worker.WorkersDefault
+	for _, proxy := range askedProxies(&p.cfg) {
+		n += proxy.MaxConcurrency
 	}
 	n = min(n, workersMax)
 	return worker.Config{Workers: n, QueueMax: 4 * n, OnPanic: p.workerPanicked}
+}
+
+// askedMax is what the sessions of all tenants may ask at once: no more than any proxy takes,
+// which would not look at their classes. 0 = any number.
+func askedMax(c *config.Config) (most int) {
+	for _, proxy := range askedProxies(c) {
+		if n := proxy.MaxConcurrency; most == 0 || n < most {
+			most = n
+		}
+	}
+	return most
+}
+
+// askedProxies are those configured that sessions ask; that of channel state has senders of
+// its own.
+func askedProxies(c *config.Config) (list []*config.Proxy) {
+	all := []*config.Proxy{
+		&c.Client.Proxy.Connect.Proxy, &c.Client.Proxy.Refresh.Proxy, &c.ChannelProxy.Subscribe,
+		&c.ChannelProxy.Publish, &c.ChannelProxy.SubRefresh, &c.RPC.Proxy,
+	}
+	for i := range c.Proxies {
+		all = append(all, &c.Proxies[i].Proxy)
+	}
+	for _, proxy := range all {
+		if proxy.Endpoint != "" {
+			list = append(list, proxy)
+		}
+	}
+	return list
 }
 
 // workersMax bounds the goroutines that questions may take; each is there only while it

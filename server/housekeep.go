@@ -58,6 +58,7 @@ func (p *Program) tendOnce(ctx context.Context, n int, positions bool) {
 		}
 	}
 	p.entry.Sweep(p.opts.Clock())
+	p.tenants.Report(p.opts.Clock())
 	p.watchAcceptQueue(n)
 	p.broker.Expire(expireBudget)
 	p.node.TellSignals()

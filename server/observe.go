@@ -13,6 +13,7 @@ import (
 	"shoal/server/entry"
 	"shoal/server/metrics"
 	"shoal/server/node/seal"
+	"shoal/server/tenant"
 	transport "shoal/server/transport/ws"
 	"shoal/tuning"
 )
@@ -112,7 +113,7 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 		Redeliveries: []metrics.Labeled{
 			{Label: "redelivered", Count: s.Redelivered.Load()}, {Label: "lost", Count: s.RedeliveryLost.Load()},
 		},
-		Hooks: p.hookSnapshots(), Workers: p.workerSnapshot(), History: p.historySnapshot(),
+		Tenants: p.tenantSnapshots(), Hooks: p.hookSnapshots(), Workers: p.workerSnapshot(), History: p.historySnapshot(),
 	}
 	for r := range seal.ReasonCount {
 		out.Resumes = append(out.Resumes, metrics.Labeled{Label: r.String(), Count: s.Resumes[r].Load()})
@@ -143,6 +144,22 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 	for code, n := range p.api.errors {
 		out.APIErrors = append(out.APIErrors, coded(code, n))
 	}
+	return out
+}
+
+func (p *Program) tenantSnapshots() (out []metrics.TenantSnapshot) {
+	p.tenants.Each(func(s tenant.Stats) {
+		t := metrics.TenantSnapshot{
+			Name: s.Name, Connections: s.Connections, Channels: s.Channels, Subscriptions: s.Subscriptions,
+			Messages: s.Messages, Bytes: s.Bytes, Asked: s.Asked, Waiting: s.Waiting, Backlog: s.Backlog,
+		}
+		for l, n := range s.Refused {
+			if n > 0 {
+				t.Refused = append(t.Refused, metrics.Labeled{Label: tenant.Limit(l).String(), Count: n})
+			}
+		}
+		out = append(out, t)
+	})
 	return out
 }
 

@@ -31,6 +31,7 @@ import (
 	"shoal/server/entry"
 	"shoal/server/node"
 	"shoal/server/rate"
+	"shoal/server/tenant"
 	"shoal/server/transport/door"
 	"shoal/server/transport/ws"
 	"shoal/tuning"
@@ -75,6 +76,7 @@ type Program struct {
 	hooks   *hooks.Hooks    // nil: no proxy is configured
 	backend backend.Backend // nil: there is none
 	rates   *rate.Commands
+	tenants *tenant.Set // nil: there are none
 	rows    []*row
 	door    door.Stats
 

@@ -16,6 +16,9 @@ type service struct{ p *Program }
 var _ api.Service = service{}
 
 func (s service) Publish(ctx context.Context, name string, pub *channel.Publication, o api.PublishOptions) (channel.Position, *channel.Error) {
+	if e := s.p.tenants.Admit(name, len(pub.Data), s.p.opts.Clock()); e != nil {
+		return channel.Position{}, e
+	}
 	return s.p.node.Publish(ctx, name, pub, node.PublishOptions{
 		SkipHistory: o.SkipHistory, Delta: o.Delta, IdempotencyKey: o.IdempotencyKey, Version: o.Version, VersionEpoch: o.VersionEpoch,
 	})

@@ -26,6 +26,7 @@ import (
 	"shoal/server/node/wire"
 	"shoal/server/rate"
 	"shoal/server/session"
+	"shoal/server/tenant"
 	"shoal/server/transport/door"
 	"shoal/server/transport/ws"
 )
@@ -78,13 +79,16 @@ func (p *Program) nodeConfig() (node.Config, error) {
 	if p.rates, err = rateLimits(&p.cfg.Client); err != nil {
 		return node.Config{}, err
 	}
+	if p.tenants, err = tenant.New(p.cfg.Tenants, tenant.Host{Rules: rules, Epoch: p.started, Logger: p.opts.Logger, AskedMax: askedMax(&p.cfg)}); err != nil {
+		return node.Config{}, err
+	}
 	return node.Config{
 		Version: p.opts.Version,
 		Session: sessionConfig(&p.cfg, rules), Auth: authority, Forms: p.forms(),
 		Random: p.opts.Random, Logger: p.opts.Logger, Bytes: p.bytes,
 		Commands:        proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
 		WaitingBytesMax: p.cfg.WebSocket.MessageSizeLimit,
-		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock, Entry: p.entry, Rates: p.rates,
+		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock, Entry: p.entry, Rates: p.rates, Tenants: p.tenants,
 		Emulated:   p.emulatedHeaders(),
 		HistoryMax: p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
 		ExpiredSubWait: p.cfg.Client.ExpiredSubCloseDelay, ServerTime: p.cfg.Client.ConnectIncludeServerTime,
@@ -146,19 +150,20 @@ func NewAuthority(cfg *config.Config, rules *channel.Rules, warn func(section, w
 		Personal:                    c.PersonalChannel.Enabled, PersonalNamespace: c.PersonalChannel.Namespace,
 	}
 	var err error
-	if a.ConnectTokens, err = newVerifier("client.token", &c.Token, warn); err != nil {
+	if a.ConnectTokens, err = newVerifier("client.token", &c.Token, cfg.Tenants.Named(), warn); err != nil {
 		return nil, err
 	}
 	a.SubscribeTokens = a.ConnectTokens
 	if c.SubscriptionToken.Enabled {
-		a.SubscribeTokens, err = newVerifier("client.subscription_token", &c.SubscriptionToken.Token, warn)
+		a.SubscribeTokens, err = newVerifier("client.subscription_token", &c.SubscriptionToken.Token, "", warn)
 	}
 	return a, err
 }
 
-// newVerifier makes what checks the tokens of a section.
-func newVerifier(section string, c *config.Token, warn func(section, warning string)) (*auth.Verifier, error) {
+// newVerifier makes what checks the tokens of a section, of which a claim names the tenant.
+func newVerifier(section string, c *config.Token, tenantClaim string, warn func(section, warning string)) (*auth.Verifier, error) {
 	cfg := tokenConfig(c)
+	cfg.TenantClaim = tenantClaim
 	v, err := auth.New(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", section, err)

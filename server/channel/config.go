@@ -22,6 +22,9 @@ type Config struct {
 	UserSeparator         string        `key:"user_separator" doc:"What separates the user ids of a user-limited channel; empty = a comma."`
 }
 
+// Private is the prefix of private channels.
+func (c Config) Private() string { return c.withDefaults().PrivatePrefix }
+
 const (
 	maxLengthDefault      = 255
 	maxLengthMax          = 1024

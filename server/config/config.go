@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"shoal/server/channel"
+	"shoal/server/tenant"
 )
 
 // Config is the whole configuration of a shoal server. The zero value is not useful: start from Default. Every duration
@@ -21,6 +22,7 @@ type Config struct {
 	Engine        Engine         `key:"engine"`
 	Node          Node           `key:"node"`
 	Admission     Admission      `key:"admission"`
+	Tenants       tenant.Config  `key:"tenants"`
 	Loop          Loop           `key:"loop"`
 	Handshake     Handshake      `key:"handshake"`
 	Heartbeat     Heartbeat      `key:"heartbeat"`

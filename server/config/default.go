@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"shoal/server/channel"
+	"shoal/server/tenant"
 )
 
 const (
@@ -40,7 +41,8 @@ func Default() Config {
 		WebSocket: WebSocket{
 			HandlerPrefix: "/connection/websocket", MessageSizeLimit: 64 * kib, MessageTimeout: time.Minute, CompressionLevel: 1, ControlFrameLimit: 30,
 		},
-		Engine: Engine{Type: "memory"},
+		Engine:  Engine{Type: "memory"},
+		Tenants: tenant.Config{Claim: tenant.ClaimDefault},
 		Loop: Loop{
 			Tick: 100 * time.Millisecond, AcceptBatch: 64, NodeBacklogSize: 256 * mib, ReadBufferSize: 64 * kib,
 			MailboxSize: 64 * kib, FlushSlice: 128, CloseTimeout: 5 * time.Second, MemoryTrimPeriod: 30 * time.Second,

@@ -30,6 +30,7 @@ func (c Config) Validate() error {
 	v.loop(c.Loop)
 	v.heartbeat(c.Heartbeat, c.Client)
 	v.admission(c.Admission, c.Client)
+	v.faults(c.Tenants.Faults(c.Channel.Private()))
 	v.kernel(c.TCP, c.ProxyProtocol)
 	v.rest(c)
 	return errors.Join(v.errs...)
@@ -237,7 +238,12 @@ func (v *validator) token(section string, t Token) {
 
 // channel has the channel package judge its own section.
 func (v *validator) channel(c channel.Config) {
-	for _, f := range c.Faults() {
+	v.faults(c.Faults())
+}
+
+// faults takes what the package of a section has found.
+func (v *validator) faults(list []*channel.Fault) {
+	for _, f := range list {
 		v.errs = append(v.errs, &ValueError{Key: f.Key, Value: shorten(f.Value), Why: shorten(f.Why), Change: f.Change})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 
 	vm "github.com/VictoriaMetrics/metrics"
@@ -12,6 +13,9 @@ import (
 
 // labelsMax bounds the series of one family, in case a source gives labels that are no enumeration.
 const labelsMax = 256
+
+// labelsMore times as many series has a family for each further label.
+const labelsMore = 16
 
 // Registry writes the server's metrics. Make it with New; safe for concurrent use.
 type Registry struct {
@@ -90,11 +94,11 @@ func writeHistogram(w io.Writer, f *family, s *snapshot) {
 func (r *Registry) store(f *family, label string, value float64) {
 	name := f.name
 	if f.label != "" {
-		name += "{" + f.label + "=" + strconv.Quote(label) + "}"
+		name += "{" + labels(f.label, label) + "}"
 	}
 	set, known := r.series[name]
 	if !known {
-		if r.counts[f.name] == labelsMax {
+		if r.counts[f.name] == labelsMax*(1+labelsMore*strings.Count(f.label, ",")) {
 			return
 		}
 		r.counts[f.name]++
@@ -102,6 +106,23 @@ func (r *Registry) store(f *family, label string, value float64) {
 		r.series[name] = set
 	}
 	set(value)
+}
+
+// labels writes names and values, each joined by commas.
+func labels(names, values string) string {
+	var b strings.Builder
+	for more := true; more; {
+		var name, value string
+		name, names, more = strings.Cut(names, ",")
+		if value = values; more {
+			value, values, _ = strings.Cut(values, ",")
+		}
+		b.WriteString(name + "=" + strconv.Quote(value))
+		if more {
+			b.WriteByte(',')
+		}
+	}
+	return b.String()
 }
 
 func (r *Registry) register(f *family, name string) setter {

@@ -33,6 +33,10 @@ func full() Sources {
 				Resumes: []Labeled{{"accepted", 3}}, ResumeTokens: 4, Redeliveries: []Labeled{{"redelivered", 2}}, Cursors: 9,
 				Recoveries: []Labeled{{"recovered", 5}}, RecoveredPublications: 17, Insufficient: 2, Unsubscribed: 3,
 				CommandsRefused: []Labeled{{"publish", 6}}, Tokens: []Labeled{{"expired", 1}},
+				Tenants: []TenantSnapshot{{Name: "default", Connections: 1}, {
+					Name: "acme", Connections: 2, Channels: 3, Subscriptions: 4, Messages: 5, Bytes: 6, Asked: 7, Waiting: 8, Backlog: 9,
+					Refused: []Labeled{{"connections", 10}, {"bytes", 11}},
+				}},
 				APIRequests: []Labeled{{"publish", 9}}, APIErrors: []Labeled{{"107", 1}},
 			}
 		},

@@ -93,6 +93,7 @@ type NodeSnapshot struct {
 	CursorBytes           int
 	CursorsEvicted        uint64
 	Hooks                 []HookSnapshot
+	Tenants               []TenantSnapshot // none unless configured
 	Workers               WorkerSnapshot
 	History               HistorySnapshot
 
@@ -101,6 +102,16 @@ type NodeSnapshot struct {
 	APIErrors     []Labeled // by code
 	APIRejections uint64    // wrong or missing API key
 	HandedOver    uint64    // requests that left a loop for the HTTP server
+}
+
+// TenantSnapshot is what one tenant has and did.
+type TenantSnapshot struct {
+	Name                                 string
+	Connections, Channels, Subscriptions int       // now
+	Messages, Bytes                      uint64    // taken
+	Asked, Waiting                       int       // questions, now
+	Backlog                              int64     // bytes, now
+	Refused                              []Labeled // by limit
 }
 
 // HookSnapshot is what one event at one endpoint of the backend counts.

@@ -20,17 +20,18 @@ func (k kind) String() string { return [...]string{"counter", "gauge", "histogra
 type family struct {
 	name  string
 	kind  kind
-	label string // empty = the metric has one value
+	label string // empty = the metric has one value; names joined by a comma = so many labels
 	help  string
 	read  func(s *snapshot, emit emit)
 }
 
-// emit takes one value; label is ignored for a family without label.
+// emit takes one value; label is ignored for a family without label. Of several labels the values are joined by commas
+// too, of which they have none.
 type emit func(label string, value float64)
 
 // families is every metric of the server, apart from the go_ and process_ ones of the runtime.
 func families() []family {
-	return slices.Concat(webSocketFamilies(), loopFamilies(), sessionFamilies(), hookFamilies(), apiFamilies(), resourceFamilies())
+	return slices.Concat(webSocketFamilies(), loopFamilies(), sessionFamilies(), tenantFamilies(), hookFamilies(), apiFamilies(), resourceFamilies())
 }
 
 func webSocketFamilies() []family {
@@ -177,6 +178,44 @@ func sessionFamilies() []family {
 		count("shoal_idempotency_keys_evicted_total", "Idempotency keys forgotten before their time, for lack of room.",
 			func(n *NodeSnapshot) uint64 { return n.History.KeysEvicted }),
 		by("shoal_tokens_verified_total", "result", "Tokens checked.", func(n *NodeSnapshot) []Labeled { return n.Tokens }),
+	}
+}
+
+// tenantFamilies are about those who share the node; without tenants they have no values.
+func tenantFamilies() []family {
+	each := func(name string, k kind, help string, value func(*TenantSnapshot) float64) family {
+		return family{name, k, "tenant", help, func(s *snapshot, emit emit) {
+			if s.node == nil {
+				return
+			}
+			for i := range s.node.Tenants {
+				emit(s.node.Tenants[i].Name, value(&s.node.Tenants[i]))
+			}
+		}}
+	}
+	return []family{
+		each("shoal_tenant_connections", gauge, "Clients connected now.", func(t *TenantSnapshot) float64 { return float64(t.Connections) }),
+		each("shoal_tenant_channels", gauge, "Channels with a subscriber.", func(t *TenantSnapshot) float64 { return float64(t.Channels) }),
+		each("shoal_tenant_subscriptions", gauge, "Subscriptions of its sessions.", func(t *TenantSnapshot) float64 { return float64(t.Subscriptions) }),
+		each("shoal_tenant_messages_total", counter, "Publications, rpc, send, history and presence commands of its sessions; publications of the API into its channels.",
+			func(t *TenantSnapshot) float64 { return float64(t.Messages) }),
+		each("shoal_tenant_bytes_total", counter, "Bytes of data in them.", func(t *TenantSnapshot) float64 { return float64(t.Bytes) }),
+		each("shoal_tenant_hooks", gauge, "Questions for its sessions being asked.", func(t *TenantSnapshot) float64 { return float64(t.Asked) }),
+		each("shoal_tenant_hooks_waiting", gauge, "Questions for its sessions that wait to be asked.", func(t *TenantSnapshot) float64 { return float64(t.Waiting) }),
+		each("shoal_tenant_backlog_bytes", gauge, "Bytes waiting for its slow clients, as of the last look.", func(t *TenantSnapshot) float64 { return float64(t.Backlog) }),
+		{
+			"shoal_tenant_refused_total", counter, "tenant,limit", "What was refused because of a tenant's limits or borders.",
+			func(s *snapshot, emit emit) {
+				if s.node == nil {
+					return
+				}
+				for i := range s.node.Tenants {
+					for _, r := range s.node.Tenants[i].Refused {
+						emit(s.node.Tenants[i].Name+","+r.Label, float64(r.Count))
+					}
+				}
+			},
+		},
 	}
 }
 
