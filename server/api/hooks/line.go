@@ -30,6 +30,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 var (
 	errBreaker     = errors.New("the backend failed too often and is left alone for a while")
 	errConcurrency = errors.New("max_concurrency questions are being asked; raise it, or make the backend faster")
+	errPatience    = fmt.Errorf("there was no answer within the timeout of the proxy: %w", context.DeadlineExceeded)
 )
 
 // outcome is how one attempt ended.
@@ -114,7 +115,7 @@ func (l *line) ask(ctx context.Context, c *backend.Client, r *request, out reply
 		r.Meta = c.Meta
 	}
 	begin := l.cfg.Now()
-	bounded, cancel := context.WithTimeout(ctx, l.ep.Timeout)
+	bounded, cancel := context.WithTimeoutCause(ctx, l.ep.Timeout, errPatience)
 	defer cancel()
 	o := l.attempts(bounded, c, r, out)
 	if o.kind != KindBreaker {
@@ -159,6 +160,9 @@ func (l *line) attempt(ctx context.Context, term uint64, c *backend.Client, r *r
 	o.verdict = verdictBad // for a RoundTripper that panics
 	defer func() { l.tell(term, o) }()
 	o = l.ep.caller.call(ctx, l.event, c, r, out)
+	if o.kind == KindTimeout && ctx.Err() != nil && !errors.Is(context.Cause(ctx), errPatience) {
+		o.verdict = verdictNone // who asked had less patience than the endpoint is given: others go on asking
+	}
 	if o.err == nil {
 		if kind, err := out.check(); err != nil {
 			o = outcome{kind: kind, err: err, verdict: verdictBad}

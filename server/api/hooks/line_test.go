@@ -116,6 +116,26 @@ func TestAHangingBackendIsLeftAtTheTimeout(t *testing.T) {
 	}
 }
 
+// A tenant whose class has little patience must not have a backend that is slow left alone by
+// everybody.
+func TestACallerWithLessPatienceThanTheProxyBlamesNobody(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	w := newWeb(t, func(http.ResponseWriter, *http.Request) { <-release })
+	r := newRig(t, everywhere(t, Endpoint{URL: w.URL, Timeout: time.Minute, BreakerFailures: 1}))
+	for range 3 {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*ms)
+		_, err := r.RPC(ctx, &backend.RPCRequest{Client: who(), Method: "m"})
+		cancel()
+		if kindOf(t, err) != KindTimeout {
+			t.Error(err)
+		}
+	}
+	if s := r.stat(t, backend.RPC, "default"); s.Breaker != Closed || s.Errors[KindTimeout] != 3 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestACallerThatGivesUpBlamesNobody(t *testing.T) {
 	entered := make(chan struct{})
 	w := newWeb(t, func(_ http.ResponseWriter, r *http.Request) {
