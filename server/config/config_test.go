@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"shoal/server/channel"
+	"shoal/server/tenant"
 )
 
 func TestEveryKeyIsDocumented(t *testing.T) {
@@ -81,6 +82,15 @@ func TestValidateRefuses(t *testing.T) {
 		{"client.error_limit", func(c *Config) { c.Client.ErrorLimit = ErrorLimit{Limit: 1} }},
 		{"websocket.control_frame_limit", func(c *Config) { c.WebSocket.ControlFrameLimit = 10_001 }},
 		{"client.queue_max_size", func(c *Config) { c.Client.QueueMaxSize = 0 }},
+		{"tenants.claim", func(c *Config) { c.Tenants.Claim = "a b" }},
+		{"tenants.default.class", func(c *Config) { c.Tenants.Default.Class = "gold" }},
+		{"tenants.list[acme].channel_prefixes", func(c *Config) {
+			c.Tenants.List = []tenant.Options{{Name: "acme", ChannelPrefixes: []string{"$acme:"}}}
+		}},
+		{"tenants.list[acme].channel_prefixes", func(c *Config) {
+			c.Channel.PrivatePrefix = "!"
+			c.Tenants.List = []tenant.Options{{Name: "acme", ChannelPrefixes: []string{"!acme:"}}}
+		}},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"example.com"} }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"https://example.com/"} }},
 		{"client.allowed_origins", func(c *Config) { c.Client.AllowedOrigins = []string{"*", "https://{a,b}.example.com"} }},

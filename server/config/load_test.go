@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"shoal/server/channel"
+	"shoal/server/tenant"
 )
 
 // load is Load with an environment of its own, so that the machine's does not matter.
@@ -175,6 +176,37 @@ func TestEveryKeyLoadsFromItsEnvironmentVariable(t *testing.T) {
 		if len(l.errs)+len(l.warnings) > 0 || reflect.ValueOf(*l.cfg).FieldByIndex(f.index).IsZero() {
 			t.Errorf("%s=%s did not set %s: errors %v, warnings %v", key.Env, sample, key.Name, l.errs, l.warnings)
 		}
+	}
+}
+
+func TestTenantsAreReadFromAFile(t *testing.T) {
+	file := write(t, "c.yaml", `
+tenants:
+  claim: org
+  default: {class: basic, message_rate_limit: 100}
+  list:
+    - {name: acme, class: premium, channel_prefixes: ["acme:", "acme-eu:"], connection_limit: 5000, hook_timeout: 150ms}
+    - {name: blue, backlog_limit: 1000000, conection_limit: 7}
+`)
+	cfg, warnings, err := load(t, LoadOptions{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tenant.Config{
+		Claim: "org", Default: tenant.Limits{Class: "basic", MessageRateLimit: 100},
+		List: []tenant.Options{
+			{Name: "acme", ChannelPrefixes: []string{"acme:", "acme-eu:"}, Limits: tenant.Limits{Class: "premium", ConnectionLimit: 5000, HookTimeout: 150 * time.Millisecond}},
+			{Name: "blue", Limits: tenant.Limits{BacklogLimit: 1_000_000}},
+		},
+	}
+	if !reflect.DeepEqual(cfg.Tenants, want) {
+		t.Errorf("got %+v", cfg.Tenants)
+	}
+	if text := strings.Join(warnings, "\n"); len(warnings) != 1 || !strings.Contains(text, "tenants.list[blue].conection_limit, did you mean connection_limit") {
+		t.Errorf("warned: %s", text)
+	}
+	if def := Default().Tenants; def.On() || def.Claim != "tenant" {
+		t.Errorf("by default there is %+v", def)
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 // perform carries out one effect; the package documentation of session says what
 // each asks for. Outcomes are appended to the queue.
 func (s *Shard) perform(slot uint32, ses *session.Session, e *session.Effect) {
-	if in, refused := s.tenants.Refuses(slot, e, s.l.Clock()); refused {
-		s.queue = append(s.queue, in)
-		return
+	if s.tenants != nil {
+		if in, refused := s.tenants.Refuses(slot, e, s.l.Clock()); refused {
+			s.queue = append(s.queue, in)
+			return
+		}
 	}
 	switch e.Kind {
 	case session.EffectArm:

@@ -226,6 +226,32 @@ func TestAConnectProxyNamesTheTenantInMeta(t *testing.T) {
 	}
 }
 
+func BenchmarkRefuses(b *testing.B) {
+	s := newSet(b, Config{Claim: "tenant", List: []Options{
+		{Name: "acme", ChannelPrefixes: []string{"acme:"}, Limits: Limits{MessageRateLimit: 1e9, ByteRateLimit: 1e12}},
+	}})
+	d := s.Desk()
+	d.Enter(1, "acme", nil, channel.Refusal{})
+	e := effect(session.EffectPublish, "acme:room", &proto.Command{Publish: &proto.PublishRequest{Data: make([]byte, 128)}})
+	now := epoch
+	for b.Loop() {
+		now = now.Add(time.Microsecond)
+		if _, refused := d.Refuses(1, e, now); refused {
+			b.Fatal("refused")
+		}
+	}
+}
+
+func TestJudgingACommandDoesNotAllocate(t *testing.T) {
+	s := two(t)
+	d := s.Desk()
+	enter(t, d, 1, "acme")
+	e := effect(session.EffectPublish, "acme:room", &proto.Command{Publish: &proto.PublishRequest{Data: make([]byte, 10)}})
+	if n := testing.AllocsPerRun(100, func() { d.Refuses(1, e, epoch) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // Whatever sessions do, in the end nothing is left, and at every moment what is counted is
 // what there is.
 func TestWhatIsCountedIsWhatThereIs(t *testing.T) {
