@@ -21,6 +21,8 @@ func (s receivers) Treat(name []byte) (t fan.Treatment) {
 		t.Slow, t.Keep = o.Slow()
 		t.Delay, t.Full = o.Batch()
 	}
+	of := s.node.cfg.Tenants.OfChannel(stringOf(name))
+	t.Lane, t.Weight = uint16(of), s.node.cfg.Tenants.Weight(of)
 	return t
 }
 
