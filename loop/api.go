@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -122,8 +123,13 @@ func (l *Loop) Backlog(slot uint32) int { return int(l.conns.At(slot).backlogByt
 
 // Unwritten is the number of conns that wait to be written, at most slice of them per pass. A Work that sends goes on
 // until it is at slice. With more, what is sent to the same conn in the meantime goes out by the same write, and what
-// is sent to others waits longer.
-func (l *Loop) Unwritten() (n, slice int) { return len(l.dirty) - l.dirtyAt, l.cfg.FlushSlice }
+// is sent to others waits longer. More than enough wait, it says, while room is made in the node's backlog.
+func (l *Loop) Unwritten() (n, slice int) {
+	if l.relieving() {
+		return math.MaxInt32, l.cfg.FlushSlice
+	}
+	return len(l.dirty) - l.dirtyAt, l.cfg.FlushSlice
+}
 
 // Blocked says whether the conn waits until its peer has read: the kernel takes no more for it.
 func (l *Loop) Blocked(slot uint32) bool { return l.conns.At(slot).has(flagBlocked) }

@@ -417,3 +417,62 @@ func BenchmarkPass(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkRelief is what making room costs a loop with 15,000 blocked conns, one of 64 of which has to go: looking at all
+// of them twice, and cutting some. The sockets are not real, since that many do not fit a process.
+func BenchmarkRelief(b *testing.B) {
+	const conns, part = 15_000, 64
+	r := start(b, Config{NodeBacklogBytesMax: 1 << 40, Shared: shared.NewPool(shared.Config{})}, script{})
+	var looks, cuts, longest []float64
+	r.held(func(l *Loop) {
+		for b.Loop() {
+			for i := range conns {
+				_, c := l.conns.Alloc()
+				c.state, c.fd, c.flags, c.kind = stateOpen, -1, flagBlocked, 0
+				l.open++
+				l.group.conns.Add(1)
+				n := 1000
+				if i%part == 0 {
+					n = 100_000
+				}
+				l.queue(c, l.Hold(bytesOf(l, strings.Repeat("p", n))), n)
+			}
+			g := &l.group.relief
+			g.Init(l.backlog, 1)
+			l.group.backlog.Store(l.backlog)
+			l.backlogPublished = l.backlog
+			if !g.Begin(l.backlog, int64(l.Now())) {
+				b.Fatal("no round")
+			}
+			l.relief = reliever{step: g.Step(), phase: g.Step().Phase()}
+			slice := func(into *[]float64) {
+				begin := time.Now()
+				most := time.Duration(0)
+				for more := true; more; {
+					at := time.Now()
+					more = l.relief.Slice(l)
+					most = max(most, time.Since(at))
+				}
+				*into = append(*into, float64(time.Since(begin).Microseconds()))
+				longest = append(longest, float64(most.Microseconds()))
+			}
+			slice(&looks)
+			l.relief = reliever{step: g.Step(), phase: g.Step().Phase()}
+			before := l.counters.Closed[ReasonNodeBacklog]
+			slice(&cuts)
+			if n := l.counters.Closed[ReasonNodeBacklog] - before; n == 0 || n > conns/part+1 {
+				b.Fatalf("%d conns were cut", n)
+			}
+			b.ReportMetric(float64(l.counters.Closed[ReasonNodeBacklog]-before), "cut")
+			l.conns.Each(func(slot uint32, _ *conn) bool { l.drop(slot, ReasonServer, nil); return true })
+			l.reap()
+		}
+		l.group.backlog.Store(l.backlog)
+		l.backlogPublished = l.backlog
+	})
+	b.ReportMetric(median(looks), "µs-look")
+	b.ReportMetric(median(cuts), "µs-cut")
+	slices.Sort(longest)
+	b.ReportMetric(longest[len(longest)*95/100], "µs-slice-p95")
+	b.ReportMetric(0, "ns/op")
+}

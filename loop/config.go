@@ -27,8 +27,9 @@ type Config struct {
 	// it. A single message larger than this, or the replies of a single callback, are taken when nothing else is
 	// queued. At most 1 GiB. 0 = 1 MiB.
 	BacklogBytesMax int
-	// NodeBacklogBytesMax bounds the sum over all conns, each receiver's bytes counted though they are shared. Above
-	// it Send answers OverLimit for conns that are blocked. 0 = 256 MiB.
+	// NodeBacklogBytesMax bounds the sum over all conns, each receiver's bytes counted though they are shared. At seven
+	// eighths of it the largest backlogs of blocked conns are cut (Cutter), of all loops, until three quarters are left.
+	// Above it, should it come to that, Send answers OverLimit for conns that are blocked. 0 = 256 MiB.
 	NodeBacklogBytesMax int64
 	// ConnsMax bounds the conns of the group; further ones are accepted and closed at once. 0 = no bound but the
 	// descriptor limit.

@@ -45,7 +45,7 @@ const (
 	ReasonRead                      // (loop) reading failed for another reason
 	ReasonWrite                     // (loop) writing failed for another reason
 	ReasonSlow                      // the conn's backlog is over its limit; (loop) for corked replies
-	ReasonNodeBacklog               // the same, because the node's backlog is over its limit
+	ReasonNodeBacklog               // it is one of the largest, and the node's backlog near its limit or over
 	ReasonProtocol                  // the peer broke the protocol
 	ReasonTimeout                   // the peer was silent for too long
 	ReasonLimit                     // a limit other than the backlog

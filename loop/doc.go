@@ -23,6 +23,11 @@
 // even when its last bytes still have to be written (CloseAfter). A slot is given out again only after the callback
 // in which it was closed has returned, so that a handler may use the slot number until it returns.
 //
+// # Room
+//
+// When what is queued comes near to what the node may hold, the loops agree on a line (package relief): blocked conns with
+// backlogs above it are cut, the largest of all loops, and fan-outs wait that long (Unwritten).
+//
 // # Limits
 //
 // Bytes queued per conn and per node, conns, messages in the mailbox, accepts per turn, descriptors. A queued message

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"shoal/loop/relief"
 )
 
 // Group is a number of loops that listen on the same ports and share the limits of the node.
@@ -21,8 +23,10 @@ type Group struct {
 	index index
 	turn  atomic.Uint32 // of Attach
 
-	conns    atomic.Int64  // conns with a descriptor, all loops
-	backlog  atomic.Int64  // bytes queued, all loops, give or take backlogGrain per loop
+	conns    atomic.Int64 // conns with a descriptor, all loops
+	backlog  atomic.Int64 // bytes queued, all loops, give or take grain per loop
+	grain    int64
+	relief   relief.Relief
 	stopping atomic.Uint32 // stopPhase
 	phase    atomic.Uint32 // groupMade…
 	ended    chan struct{}
@@ -50,6 +54,8 @@ func New(cfg Config, table func(l *Loop) []Handler) (*Group, error) {
 		return nil, err
 	}
 	g := &Group{cfg: cfg.withDefaults(), ended: make(chan struct{})}
+	g.grain = min(backlogGrain, g.cfg.NodeBacklogBytesMax/grainPart/int64(g.cfg.Loops))
+	g.relief.Init(g.cfg.NodeBacklogBytesMax, g.cfg.Loops)
 	for i := range g.cfg.Loops {
 		l, err := newLoop(g, i)
 		if err != nil {
@@ -204,9 +210,7 @@ func (g *Group) stop(phase stopPhase) {
 			break
 		}
 	}
-	for _, l := range g.loops {
-		_ = l.poller.Wake() // fails only when the loop has ended
-	}
+	g.wake()
 }
 
 // release closes the pollers and the reserve descriptors.

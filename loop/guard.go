@@ -45,6 +45,11 @@ func (l *Loop) callShutdown(slot uint32, h Shutdowner) {
 	h.Shutdown(slot)
 }
 
+func (l *Loop) callCut(slot uint32, h Cutter) {
+	defer l.Caught(slot)
+	h.Cut(slot)
+}
+
 // handOver delivers one message.
 func (l *Loop) handOver(m Message) {
 	defer l.caughtMessage(m)

@@ -108,6 +108,7 @@ type Loop struct {
 	open             int   // conns in stateOpen
 	backlog          int64 // bytes queued on this loop
 	backlogPublished int64 // of which the group knows
+	relief           reliever
 	counters         Counters
 }
 
@@ -200,6 +201,7 @@ func (r *reactor) Woken() {
 	if phase := stopPhase(l.group.stopping.Load()); phase > l.stopping {
 		l.stop(phase)
 	}
+	l.relieve()
 	l.deliver()
 	l.end()
 }
@@ -318,7 +320,7 @@ func (l *Loop) end() {
 	if len(l.dead) > 0 {
 		l.reap()
 	}
-	if d := l.backlog - l.backlogPublished; d > backlogGrain || d < -backlogGrain || (d != 0 && l.backlog == 0) {
+	if d := l.backlog - l.backlogPublished; d > l.group.grain || d < -l.group.grain || (d != 0 && l.backlog == 0) {
 		l.publishBacklog()
 	}
 	if l.stopping != 0 && l.conns.Len() == 0 && len(l.works) == 0 {

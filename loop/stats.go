@@ -46,6 +46,7 @@ type Gauges struct {
 type Stats struct {
 	Counters
 	MailboxFull  uint64 // messages refused by Post
+	Reliefs      uint64 // times the backlog came near its limit and the largest were cut
 	IndexBytes   int64  // memory of the descriptor index
 	MailboxDepth int64  // messages that wait now
 }
@@ -72,6 +73,7 @@ func (g *Group) Stats() Stats {
 		s.MailboxFull += l.mailboxFull.Load()
 		s.MailboxDepth += int64(l.mailbox.Len())
 	}
+	s.Reliefs = g.relief.Rounds()
 	s.IndexBytes = int64(g.index.bytes())
 	return s
 }

@@ -9,7 +9,7 @@ import (
 const (
 	// corkMax is what is corked at most before it is written anyway.
 	corkMax = 256 << 10
-	// backlogGrain is how far a loop's backlog may drift from what the group knows of it.
+	// backlogGrain is how far a loop's backlog may drift from what the group knows of it, less where the limit is small.
 	backlogGrain = 64 << 10
 	// flushBytesMax is what one conn may be written per pass before others get their turn.
 	flushBytesMax = 1 << 20
@@ -145,9 +145,13 @@ func (l *Loop) overNode(c *conn, n int) bool {
 	return c.has(flagBlocked) && l.group.backlog.Load()+l.backlog-l.backlogPublished+int64(n) > l.cfg.NodeBacklogBytesMax
 }
 
+// publishBacklog tells the group, and has the largest backlogs cut when it is too much.
 func (l *Loop) publishBacklog() {
-	l.group.backlog.Add(l.backlog - l.backlogPublished)
+	sum := l.group.backlog.Add(l.backlog - l.backlogPublished)
 	l.backlogPublished = l.backlog
+	if l.stopping == 0 && l.group.relief.Begin(sum, int64(l.Now())) {
+		l.group.wake()
+	}
 }
 
 // flushDirty writes to at most FlushSlice dirty conns.

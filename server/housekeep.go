@@ -60,6 +60,7 @@ func (p *Program) tendOnce(ctx context.Context, n int, positions bool) {
 	p.entry.Sweep(p.opts.Clock())
 	p.tenants.Report(p.opts.Clock())
 	p.watchAcceptQueue(n)
+	p.watchBacklog(n)
 	p.broker.Expire(expireBudget)
 	p.node.TellSignals()
 	p.node.TellStates(p.opts.Clock())
@@ -86,6 +87,22 @@ func (p *Program) watchAcceptQueue(second int) {
 		p.opts.Logger.Warn("the kernel dropped connections because an accept queue was full; raise net.core.somaxconn and loop.listen_backlog, or spread the load",
 			"dropped", n, "of", "all sockets of this host or container", "seconds", acceptQueueSeconds)
 	}
+}
+
+// backlogSeconds is the time between two looks at what was cut for want of room.
+const backlogSeconds = 10
+
+// watchBacklog logs when the backlogs of slow connections came near the node's limit.
+func (p *Program) watchBacklog(second int) {
+	if second%backlogSeconds != 0 {
+		return
+	}
+	s := p.loops.Stats()
+	if n := s.Reliefs - p.reliefs; n > 0 {
+		p.opts.Logger.Warn("connections with the largest backlogs were disconnected, because what waits for slow clients came near loop.node_backlog_size; raise it if there is memory, or lower client.queue_max_size",
+			"times", n, "backlog", s.BacklogBytes, "limit", p.cfg.Loop.NodeBacklogSize, "seconds", backlogSeconds)
+	}
+	p.reliefs = s.Reliefs
 }
 
 // expireBudget is how many channels are looked at for expired history in a second.

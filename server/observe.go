@@ -32,7 +32,7 @@ func (p *Program) loopSnapshot() metrics.LoopSnapshot {
 		Loops: p.loops.Loops(), Conns: int(s.Conns), Accepted: s.Accepted,
 		ReadBytes: s.BytesIn, WrittenBytes: s.BytesOut, Reads: s.Reads, Writes: s.Writes, Writevs: s.Writevs,
 		Turns: s.Turns, TickLag: time.Duration(s.LateTicksMax) * p.cfg.Loop.Tick, BacklogBytes: s.BacklogBytes, SlotBytes: s.SlotBytes + s.IndexBytes,
-		EmfileEpisodes: s.DescriptorEpisodes, Refused: s.Refused, AcceptErrors: s.AcceptErrors, ShedBytes: s.ShedBytes, MailboxFull: s.MailboxFull, Panics: s.Panics,
+		EmfileEpisodes: s.DescriptorEpisodes, Refused: s.Refused, AcceptErrors: s.AcceptErrors, ShedBytes: s.ShedBytes, Reliefs: s.Reliefs, MailboxFull: s.MailboxFull, Panics: s.Panics,
 	}
 	out.Lag = metrics.Histogram{Count: s.Lag.Count(), Sum: s.Lag.Sum().Seconds()}
 	s.Lag.Each(func(bound time.Duration, passes uint64) {

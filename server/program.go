@@ -92,6 +92,7 @@ type Program struct {
 	grpcListener net.Listener
 
 	overflows atomic.Uint64 // of accept queues, as of the last look
+	reliefs   uint64        // of the backlog, the same
 
 	partings *partings // nil: nobody wants to know
 	panics   backend.Seldom

@@ -148,6 +148,40 @@ func TestNodeBacklogLimitEndsWhoIsBlocked(t *testing.T) {
 	}
 }
 
+// TestTheLargestBacklogGoesFirst: when the node has no room, whoever has the most goes, not who happens to be sent to.
+func TestTheLargestBacklogGoesFirst(t *testing.T) {
+	r := start(t, tuned(patientClose, func(c *config.Config) {
+		c.Client.QueueMaxSize = 256 << 20
+		c.Loop.NodeBacklogSize = 4 << 20
+	}))
+	before := r.metrics(t)
+	little, much, healthy := r.stalled(t, "", "little"), r.stalled(t, "", "flood"), r.readers(t, 1, "flood")
+	backlog := func() float64 { return r.metrics(t)["shoal_backlog_bytes"] }
+	i := 0
+	n := r.lockstep(t, "little", numbered, nil, func() bool { i++; return i > 3 }) // more than the kernel takes
+	eventually(t, "the one with little waits", func() bool { return backlog() > 0 })
+	small := func(i int) string { return fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, strings.Repeat("x", 2<<10)) }
+	r.lockstep(t, "flood", small, healthy, func() bool { return r.disconnected(3008) > 0 })
+	eventually(t, "the backlog is given back", func() bool { return backlog() < 2<<20 })
+	for _, name := range []string{`shoal_drops_total{reason="slow-largest"}`, `shoal_conns_closed_total{reason="node-backlog"}`, "shoal_backlog_reliefs_total"} {
+		eventually(t, name+" rises by one", func() bool { return r.metrics(t)[name] == before[name]+1 })
+	}
+	since := len(r.logs.since(0))
+	r.p.watchBacklog(backlogSeconds)
+	r.p.watchBacklog(2 * backlogSeconds)
+	if lines := r.logs.since(since); len(lines) != 1 || !strings.Contains(lines[0], "loop.node_backlog_size") {
+		t.Errorf("logged %q", lines)
+	}
+	if _, code := much.inOrderUntilClosed(); code != 3008 {
+		t.Errorf("the one with the largest backlog was closed with %d, want 3008", code)
+	}
+	for i := range n {
+		if got := string(little.pub().Data); got != numbered(i) {
+			t.Fatalf("publication %d of the one that was spared is %.60s…", i, got)
+		}
+	}
+}
+
 func TestSlowReceiverOfCompressedPublications(t *testing.T) {
 	r := start(t, tuned(patientClose, func(c *config.Config) {
 		c.WebSocket.Compression = true

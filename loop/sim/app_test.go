@@ -34,7 +34,7 @@ const (
 
 const (
 	kindMain  loop.Kind = 1
-	kindOther loop.Kind = 2 // no Shutdowner
+	kindOther loop.Kind = 2 // no Shutdowner, no Cutter
 )
 
 // app is the test's handler on one loop, for both kinds.
@@ -68,6 +68,20 @@ func (h mainKind) Shutdown(slot uint32) {
 			return
 		}
 		h.closeAfter(t, loop.ReasonShutdown)
+	}
+}
+
+// Cut ends a conn with one of the largest backlogs, as a slow one.
+func (h mainKind) Cut(slot uint32) {
+	t := h.track(slot, "Cut")
+	switch {
+	case t == nil:
+	case h.st.g.Stats().Reliefs == 0 || !h.l.Blocked(slot) || t.backlog() == 0:
+		h.st.o.fail("conn %v: cut with a backlog of %d, blocked %t", t.id, t.backlog(), h.l.Blocked(slot))
+	case h.st.rng.IntN(4) == 0:
+		h.cut(t, loop.ReasonSlow)
+	default:
+		h.closeAfter(t, loop.ReasonSlow)
 	}
 }
 
@@ -215,7 +229,11 @@ func (a *app) Closed(slot uint32, why loop.Reason, err error) {
 	if why == loop.ReasonShutdown && t.kind == kindMain && t.open && !t.graceful && !a.st.forced {
 		a.st.o.fail("conn %v: Closed by a forced end nobody asked for, or without Shutdown being called", t.id)
 	}
+	if why == loop.ReasonNodeBacklog && t.kind == kindOther && !t.graceful && !t.cut { // by the loop
+		t.shed, t.graceful = true, true
+	}
 	t.closed, t.why, t.armed, t.closedAt = true, why, false, a.st.w.Elapsed()
+	t.reliefs = a.st.g.Stats().Reliefs
 	delete(a.tracks, slot)
 	a.st.closed[why]++
 	if a.l.Send(slot, a.hello()) != loop.Gone {

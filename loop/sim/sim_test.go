@@ -58,6 +58,7 @@ func TestLoopUnderFaults(t *testing.T) {
 		total["= over limit"] += st.over
 		total["= thinned"] += st.thinned
 		total["= panics"] += st.panics
+		total["= reliefs"] += int(st.g.Stats().Reliefs)
 		for why, n := range st.closed {
 			total["= closed "+why.String()] += n
 		}

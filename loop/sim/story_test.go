@@ -108,6 +108,7 @@ func (st *story) build() (err error) {
 	if err != nil {
 		return err
 	}
+	st.o.reliefs = func() uint64 { return st.g.Stats().Reliefs }
 	main, err := st.g.Listen(":0", kindMain)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package slab
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"reflect"
 	"unsafe"
@@ -135,24 +136,41 @@ func (s *Slab[T]) Bytes() int {
 // Each calls f for every live slot in rising order until f returns false. f may
 // free any slot, the one it was given included; a slot allocated by f may or may
 // not be visited. f must not call Trim.
-func (s *Slab[T]) Each(f func(slot uint32, v *T) bool) {
-	for c := 0; c < len(s.frees); c++ {
+func (s *Slab[T]) Each(f func(slot uint32, v *T) bool) { s.EachFrom(0, math.MaxInt, f) }
+
+// EachFrom is Each from a slot on, for long slabs in pieces: about n slots are
+// looked at, live or not, those of chunks without a live slot not counted. next
+// is where to go on, 0 when all slots were looked at; Alloc, Free and Trim may
+// come in between.
+func (s *Slab[T]) EachFrom(from uint32, n int, f func(slot uint32, v *T) bool) (next uint32) {
+	first := ^uint64(0) << (from & 63)
+	w := int(from & slotMask >> 6)
+	for c := int(from >> chunkShift); c < len(s.frees); c++ {
 		m := s.frees[c]
 		if m == nil || m.count == ChunkSlots {
+			first, w = ^uint64(0), 0
 			continue
 		}
-		for w := range m.words {
-			for used := m.used(w); used != 0; used &= used - 1 {
-				i := uint32(w)<<6 | uint32(bits.TrailingZeros64(used))
+		for ; w < len(m.words); w++ {
+			at := uint32(c)<<chunkShift | uint32(w)<<6
+			if n <= 0 {
+				return at
+			}
+			n -= 64
+			for used := m.used(w) & first; used != 0; used &= used - 1 {
+				i := at&slotMask | uint32(bits.TrailingZeros64(used))
 				if m.free(i) { // freed by an earlier f
 					continue
 				}
-				if !f(uint32(c)<<chunkShift|i, &s.values[c][i]) {
-					return
+				if slot := at | i; !f(slot, &s.values[c][i]) {
+					return slot + 1
 				}
 			}
+			first = ^uint64(0)
 		}
+		w = 0
 	}
+	return 0
 }
 
 // Trim drops the memory of chunks without a live slot and returns how many

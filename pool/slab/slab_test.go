@@ -404,3 +404,67 @@ func mustPanic(t *testing.T, name string, f func()) (text string) {
 	f()
 	return ""
 }
+
+// TestEachFromGoesOnWhereItStopped: in pieces of any size every live slot is seen once, while others come and go and
+// chunks are dropped and made anew.
+func TestEachFromGoesOnWhereItStopped(t *testing.T) {
+	for seed := range uint64(100) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		s := New[uint32]()
+		for range rng.IntN(3 * ChunkSlots) {
+			s.Alloc()
+		}
+		kept := map[uint32]bool{}
+		gap := rng.IntN(4) * ChunkSlots / 2
+		s.Each(func(slot uint32, _ *uint32) bool {
+			if kept[slot] = rng.IntN(3) > 0 && int(slot) >= gap; !kept[slot] {
+				delete(kept, slot)
+				s.Free(slot)
+			}
+			return true
+		})
+		seen := map[uint32]int{}
+		last := -1
+		for from := uint32(0); ; {
+			from = s.EachFrom(from, 1+rng.IntN(500), func(slot uint32, _ *uint32) bool {
+				if int(slot) <= last {
+					t.Fatalf("seed %d: slot %d after %d", seed, slot, last)
+				}
+				last = int(slot)
+				seen[slot]++
+				return rng.IntN(50) > 0
+			})
+			if from == 0 {
+				break
+			}
+			switch rng.IntN(4) {
+			case 0:
+				s.Alloc()
+			case 1:
+				s.Trim()
+			}
+		}
+		for slot := range kept {
+			if seen[slot] != 1 {
+				t.Fatalf("seed %d: slot %d was seen %d times", seed, slot, seen[slot])
+			}
+		}
+	}
+}
+
+func TestEachFromGoesOnBehindAChunkThatWasDropped(t *testing.T) {
+	s := New[uint32]()
+	for range 2 * ChunkSlots {
+		s.Alloc()
+	}
+	from := s.EachFrom(0, 1000, func(uint32, *uint32) bool { return true })
+	for slot := range uint32(ChunkSlots) {
+		s.Free(slot)
+	}
+	s.Trim()
+	n := 0
+	s.EachFrom(from, 2*ChunkSlots, func(uint32, *uint32) bool { n++; return true })
+	if n != ChunkSlots {
+		t.Errorf("%d slots of the next chunk were seen from slot %d on, want all %d", n, from, ChunkSlots)
+	}
+}

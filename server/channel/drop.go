@@ -18,6 +18,7 @@ const (
 	DropOldest            // slow_policy: it waited longest
 	DropNewest            // slow_policy: others wait already
 	DropSuperseded        // slow_policy: a newer one waits in its place
+	DropLargest           // the receiver's backlog is one of the largest, and the node's near its limit
 	dropCount
 )
 
@@ -27,7 +28,7 @@ const DropCount = int(dropCount)
 
 // dropNames is never written.
 var dropNames = [dropCount]string{
-	"none", "slow", "node-backlog", "not-json", "closing", "unsubscribed", "mailbox-full", "shutdown", "panic", "slow-oldest", "slow-newest", "slow-superseded",
+	"none", "slow", "node-backlog", "not-json", "closing", "unsubscribed", "mailbox-full", "shutdown", "panic", "slow-oldest", "slow-newest", "slow-superseded", "slow-largest",
 }
 
 // String returns the metric label.

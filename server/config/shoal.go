@@ -13,7 +13,7 @@ type Loop struct {
 	AcceptBatch      int           `key:"accept_batch" doc:"Connections a loop accepts before it serves others again, 1..4096."`
 	ListenBacklog    int           `key:"listen_backlog" doc:"Handshaken connections the kernel may hold for a loop, 0..65535; 0 = all that net.core.somaxconn allows."`
 	ConnectionLimit  int           `key:"connection_limit" doc:"Sockets of any kind in this process, beyond which new ones are accepted and closed; 0 = what the descriptor limit allows."`
-	NodeBacklogSize  int           `key:"node_backlog_size" doc:"Bytes that may wait for all slow clients together; above it the next client that cannot take its message is closed with 3008. Bytes shared by several clients count for each."`
+	NodeBacklogSize  int           `key:"node_backlog_size" doc:"Bytes that may wait for all slow clients together. At seven eighths of it those with the largest backlogs are closed with 3008, until three quarters are left. Bytes shared by several clients count for each."`
 	ReadBufferSize   int           `key:"read_buffer_size" doc:"Bytes of the one read buffer each loop has, 4096..1048576."`
 	MailboxSize      int           `key:"mailbox_size" doc:"Messages from other goroutines a loop may have waiting; above it the sender gets an error."`
 	FlushSlice       int           `key:"flush_slice" doc:"Connections written to before a loop looks at its other work, 1..65536."`

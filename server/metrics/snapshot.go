@@ -36,6 +36,7 @@ type LoopSnapshot struct {
 	Refused        uint64 // accepted and closed at once
 	AcceptErrors   uint64
 	ShedBytes      uint64 // queued to slow peers and dropped with them
+	Reliefs        uint64 // times the largest backlogs were cut
 	MailboxFull    uint64
 	Panics         uint64
 

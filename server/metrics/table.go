@@ -109,6 +109,8 @@ func loopFamilies() []family {
 			func(l *LoopSnapshot) uint64 { return l.ListenDrops }),
 		count("shoal_shed_bytes_total", "Bytes queued to slow peers and dropped when they were disconnected.",
 			func(l *LoopSnapshot) uint64 { return l.ShedBytes }),
+		count("shoal_backlog_reliefs_total", "Times the backlog of all connections came near its limit and the largest were disconnected.",
+			func(l *LoopSnapshot) uint64 { return l.Reliefs }),
 		count("shoal_emfile_episodes_total", "Times the process ran out of descriptors.", func(l *LoopSnapshot) uint64 { return l.EmfileEpisodes }),
 	}
 }

@@ -153,6 +153,9 @@ func (s *Shard) Flooded(slot uint32) {
 	s.disconnect(slot, channel.DisconnectTooManyErrors.Disconnect())
 }
 
+// Cut ends the session of a conn with one of the largest backlogs.
+func (s *Shard) Cut(slot uint32) { s.drop(slot, channel.DropLargest, channel.DisconnectSlow) }
+
 // disconnect ends a session by the server's decision.
 func (s *Shard) disconnect(slot uint32, d *channel.Disconnect) {
 	if s.isOpen(s.sessions.At(slot)) {

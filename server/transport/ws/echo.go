@@ -44,5 +44,10 @@ func (e *Echo) Shutdown(slot uint32) {
 // Flooded implements [Landing]; the transport ends the conn.
 func (e *Echo) Flooded(uint32) {}
 
+// Cut implements [Landing].
+func (e *Echo) Cut(slot uint32) {
+	e.t.Close(slot, uint32(ws.CodePolicyViolation), "slow", loop.ReasonSlow)
+}
+
 // Closed implements [Landing].
 func (e *Echo) Closed(uint32, loop.Reason) {}

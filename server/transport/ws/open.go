@@ -158,6 +158,13 @@ func (t *Transport) Shutdown(slot uint32) {
 	}
 }
 
+// Cut implements [loop.Cutter].
+func (t *Transport) Cut(slot uint32) {
+	if t.conns.At(slot).flags&flagEnded == 0 {
+		t.land.Cut(slot)
+	}
+}
+
 // Closed implements [loop.Handler]: it gives back what the conn borrowed.
 func (t *Transport) Closed(slot uint32, why loop.Reason, _ error) {
 	c := t.conns.At(slot)

@@ -70,6 +70,10 @@ func (j *journal) Timer(uint32) {}
 func (j *journal) Shutdown(slot uint32) {
 	j.t.Close(slot, 3001, "shutdown", loop.ReasonShutdown)
 }
+func (j *journal) Cut(slot uint32) {
+	j.note("cut")
+	j.t.Close(slot, 3008, "slow", loop.ReasonSlow)
+}
 func (j *journal) Flooded(slot uint32) {
 	j.note("flooded")
 	if j.flood != 0 {

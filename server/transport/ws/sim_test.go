@@ -43,6 +43,7 @@ func (o *office) Alive(uint32)                                  {}
 func (o *office) Pong(slot uint32)                              { o.s.tr.Frame(slot, ws.Text, []byte("pong seen")) }
 func (o *office) Timer(uint32)                                  {}
 func (o *office) Flooded(uint32)                                {}
+func (o *office) Cut(slot uint32)                               { o.s.tr.Close(slot, 3008, "slow", loop.ReasonSlow) }
 func (o *office) Shutdown(slot uint32)                          { o.s.tr.Close(slot, 3001, "shutdown", loop.ReasonShutdown) }
 func (o *office) Closed(slot uint32, _ loop.Reason)             { delete(o.desks, slot) }
 

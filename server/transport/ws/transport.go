@@ -35,6 +35,7 @@ type Landing interface {
 	Timer(slot uint32)
 	Shutdown(slot uint32) // the server stops: end the session
 	Flooded(slot uint32)  // the client sent too many control frames: end the session
+	Cut(slot uint32)      // its backlog is one of the largest, and there is no room: end the session
 	Closed(slot uint32, why loop.Reason)
 }
 
