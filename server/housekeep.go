@@ -52,8 +52,9 @@ func (p *Program) tendOnce(ctx context.Context, n int, positions bool) {
 			p.opts.Logger.Error("panic recovered", "where", "housekeeping", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		}
 	}()
+	backlog := p.loops.Stats().BacklogBytes
 	for _, r := range p.rows {
-		if err := r.l.Post(tending{r}); err != nil {
+		if err := r.l.Post(tending{r, backlog}); err != nil {
 			break // the loop is busy or has ended: another time
 		}
 	}
@@ -109,10 +110,13 @@ func (p *Program) watchBacklog(second int) {
 const expireBudget = 100_000
 
 // tending is the message that has a shard do what is due.
-type tending struct{ row *row }
+type tending struct {
+	row     *row
+	backlog int64 // of the node
+}
 
 // Deliver implements [loop.Message].
-func (t tending) Deliver(*loop.Loop) { t.row.shard.Tend() }
+func (t tending) Deliver(*loop.Loop) { t.row.shard.Tend(t.backlog) }
 
 // trim has every loop and pool give up what it does not need, and returns to the
 // system what the heap then has too much.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +14,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"shoal/codec/proto"
+	"shoal/server/channel"
 	"shoal/server/config"
+	"shoal/server/node"
 	"shoal/server/node/seal"
 	"shoal/server/tenant"
 )
@@ -468,4 +471,64 @@ func TestWhatTenantsHaveIsGivenBack(t *testing.T) {
 			t.Log(s.Refused)
 		}
 	})
+}
+
+// What waits for the slow clients of a tenant is bounded: its largest backlogs go, and nobody
+// else's, though they are larger.
+func TestATenantsBacklogIsBoundedAndOthersKeepTheirs(t *testing.T) {
+	const limit = 2 << 20
+	r := start(t, tuned(tenanted(tenant.Limits{BacklogLimit: limit}), patientClose, func(c *config.Config) {
+		c.Client.QueueMaxSize, c.Tenants.List[1].BacklogLimit = 64<<20, 64<<20
+	}))
+	stall := func(of string, n int) (out []*raw) {
+		for range n {
+			c := r.dialRaw(t)
+			if err := c.conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+				t.Fatal(err)
+			}
+			c.upgradeTo(wsPath)
+			c.connect(memberToken(t, of))
+			c.subscribe(of + ":flood")
+			out = append(out, c)
+		}
+		return out
+	}
+	stall("acme", 4)
+	larger := stall("blue", 2)
+	reader := r.member(t, "acme")
+	reader.subscribe("acme:flood")
+	publish := func(name string, bytes int) {
+		t.Helper()
+		data := []byte(`"` + strings.Repeat("x", bytes) + `"`)
+		if _, e := r.p.node.Publish(t.Context(), name, &channel.Publication{Data: data}, node.PublishOptions{}); e != nil {
+			t.Fatal(e)
+		}
+	}
+	backlog := func(of string) float64 { return r.metrics(t)[fmt.Sprintf("shoal_tenant_backlog_bytes{tenant=%q}", of)] }
+	for range 200 {
+		publish("blue:flood", 64<<10)
+	}
+	eventually(t, "blue's is seen", func() bool { return backlog("blue") > 4*limit })
+	cut := func() float64 { return r.metrics(t)[`shoal_tenant_refused_total{tenant="acme",limit="backlog"}`] }
+	for i := 0; cut() == 0; i++ {
+		if i == 2000 {
+			t.Fatalf("nobody is cut; acme has %v bytes", backlog("acme"))
+		}
+		publish("acme:flood", 32<<10)
+		reader.pub()
+	}
+	eventually(t, "acme's is below its limit", func() bool { return backlog("acme") <= limit })
+	if n := r.disconnected(3008); n != uint64(cut()) || n == 0 || n > 4 {
+		t.Errorf("%d sessions were ended, %v counted", n, cut())
+	}
+	if n := backlog("blue"); n < 4*limit {
+		t.Errorf("blue has %v bytes left", n)
+	}
+	if got := fmt.Sprint(reader.codes("acme:x")); got != "[0 0 0 0 0 0]" {
+		t.Errorf("who reads may %s", got)
+	}
+	for _, c := range larger {
+		c.conn.Close()
+	}
+	eventually(t, "nothing waits any more", func() bool { return backlog("blue") == 0 })
 }

@@ -494,7 +494,7 @@ func (m *mortal) passes(seconds int, ends bool) {
 			return true
 		})
 		for range seconds {
-			s.Tend()
+			s.Tend(0)
 		}
 	})
 }

@@ -16,8 +16,17 @@ import (
 )
 
 // Tend is to be called on the loop about once a second: it ends subscriptions whose
-// grants ran out.
-func (s *Shard) Tend() {
+// grants ran out, and sessions of tenants for whose slow clients too much waits. backlog is
+// what waits for all of the node.
+func (s *Shard) Tend(backlog int64) {
+	s.tenants.Relieve(s.l, backlog, func(slot uint32) bool {
+		if ses := s.sessions.Peek(slot); ses == nil || !s.isOpen(ses) {
+			return false
+		}
+		defer s.l.Caught(slot)
+		s.drop(slot, channel.DropSlow, channel.DisconnectSlow)
+		return true
+	})
 	var due []due
 	s.expiries.Advance(s.expiries.Now()+1, func(x uint32) { due = append(due, dueOf(s, x)) })
 	for _, d := range due { // one may end others

@@ -15,13 +15,16 @@ import (
 type Desk struct {
 	set *Set
 	ids *slab.Column[uint8] // by slot: ID and one, 0 nobody's yet
+
+	backlogs backlogs
 }
 
-// Desk returns one for a loop; nil without tenants.
+// Desk returns one for a loop; nil without tenants. Before any loop runs.
 func (s *Set) Desk() *Desk {
 	if s == nil {
 		return nil
 	}
+	s.relieved()
 	return &Desk{set: s, ids: slab.NewColumn[uint8]()}
 }
 

@@ -38,6 +38,8 @@ type Set struct {
 	unknown  atomic.Pointer[string]
 
 	questions questions
+	loops     int                  // that have a desk
+	sizeable  int64                // backlog of the node from which on the tenants' are looked at
 	last      map[complaint]report // for Report
 }
 
@@ -50,7 +52,7 @@ func New(cfg Config, host Host) (*Set, error) {
 	if host.Rules == nil || host.Logger == nil {
 		return nil, errors.New("tenant: Rules or Logger is missing; give the node's")
 	}
-	s := &Set{host: host, claim: cfg.Named(), ids: map[string]ID{"": 0}, last: map[complaint]report{}}
+	s := &Set{host: host, claim: cfg.Named(), ids: map[string]ID{"": 0}, last: map[complaint]report{}, sizeable: backlogSizeable}
 	s.questions.max = host.AskedMax
 	s.add(DefaultName, &cfg.Default)
 	type owned struct {

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"shoal/loop/relief"
 	"shoal/server/rate"
 )
 
@@ -48,7 +49,8 @@ type tenant struct {
 	messages, bytes       rate.Shared
 	taken, takenBytes     atomic.Uint64
 	refused               [limitCount]atomic.Uint64
-	backlog               atomic.Int64 // bytes, as of the last look
+	backlog               atomic.Int64  // bytes, as of the last look
+	relief                relief.Relief // with a limit of them
 	queued                queued
 	_                     [64]byte
 }
