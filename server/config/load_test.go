@@ -186,7 +186,7 @@ tenants:
   default: {class: basic, message_rate_limit: 100}
   list:
     - {name: acme, class: premium, channel_prefixes: ["acme:", "acme-eu:"], connection_limit: 5000, hook_timeout: 150ms}
-    - {name: blue, backlog_limit: 1000000, conection_limit: 7}
+    - {name: blue, backlog_limit: 1000000, connection_limt: 7}
 `)
 	cfg, warnings, err := load(t, LoadOptions{File: file})
 	if err != nil {
@@ -202,7 +202,7 @@ tenants:
 	if !reflect.DeepEqual(cfg.Tenants, want) {
 		t.Errorf("got %+v", cfg.Tenants)
 	}
-	if text := strings.Join(warnings, "\n"); len(warnings) != 1 || !strings.Contains(text, "tenants.list[blue].conection_limit, did you mean connection_limit") {
+	if text := strings.Join(warnings, "\n"); len(warnings) != 1 || !strings.Contains(text, "tenants.list[blue].connection_limt, did you mean connection_limit") {
 		t.Errorf("warned: %s", text)
 	}
 	if def := Default().Tenants; def.On() || def.Claim != "tenant" {

@@ -165,7 +165,7 @@ func TestMessagesAndBytesPerSecondAreTheTenantsTogether(t *testing.T) {
 		d     *Desk
 		slot  uint32
 		bytes int
-		after time.Duration
+		after int // milliseconds
 		want  uint32
 	}{
 		{a, 1, 60, 0, 0}, {b, 1, 60, 0, 111}, {b, 1, 40, 0, 0}, {a, 1, 1, 0, 111}, {a, 1, 0, 0, 0}, {a, 1, 0, 0, 0}, {a, 1, 0, 0, 0},
@@ -175,7 +175,7 @@ func TestMessagesAndBytesPerSecondAreTheTenantsTogether(t *testing.T) {
 		{a, 1, 20, 200, 0},  // a fifth of a second later: one message, 20 bytes
 		{a, 1, 0, 200, 111}, // and no more
 	} {
-		if got := say(c.d, c.slot, c.bytes, epoch.Add(c.after*time.Millisecond)); got != c.want {
+		if got := say(c.d, c.slot, c.bytes, epoch.Add(time.Duration(c.after)*time.Millisecond)); got != c.want {
 			t.Errorf("%d: %d, want %d", i, got, c.want)
 		}
 	}
