@@ -108,6 +108,8 @@ func (p *Program) nodeSnapshot() metrics.NodeSnapshot {
 			{Label: "recovered", Count: s.Recovered.Load()}, {Label: "unrecovered", Count: s.Unrecovered.Load()},
 		},
 		RecoveredPublications: s.RecoveredPublications.Load(), Insufficient: s.Insufficient.Load(),
+		RecoveriesWaiting: int(s.Recoveries.Waiting.Load()), RecoveryBacklog: s.Recoveries.Bytes.Load(),
+		RecoveriesPostponed: s.Recoveries.Postponed.Load(), RecoveriesRefused: s.Recoveries.Refused.Load(),
 		Unsubscribed: s.Unsubscribed.Load(), SignalsFailed: s.SignalsFailed.Load(), MessagesDropped: s.MessagesDropped.Load(), RenewalsPostponed: s.RenewalsPostponed.Load(),
 		ResumeTokens: s.ResumeTokens.Load(), Acknowledged: s.Acknowledged.Load(),
 		Redeliveries: []metrics.Labeled{

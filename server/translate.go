@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,8 +90,9 @@ func (p *Program) nodeConfig() (node.Config, error) {
 		Commands:        proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
 		WaitingBytesMax: p.cfg.WebSocket.MessageSizeLimit,
 		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock, Entry: p.entry, Rates: p.rates, Tenants: p.tenants,
-		Emulated:   p.emulatedHeaders(),
-		HistoryMax: p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
+		Emulated:         p.emulatedHeaders(),
+		RecoveryBytesMax: recoveryShare(p.cfg.Client.RecoveryBacklogLimit, p.loopCount()),
+		HistoryMax:       p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
 		ExpiredSubWait: p.cfg.Client.ExpiredSubCloseDelay, ServerTime: p.cfg.Client.ConnectIncludeServerTime,
 		UserHeader: strings.ToLower(p.cfg.Client.UserIDHTTPHeader), HeadersKept: len(p.cfg.KeptHeaders()) > 0,
 		SingleConn: p.cfg.Client.PersonalChannel.Enabled && p.cfg.Client.PersonalChannel.SingleConnection,
@@ -99,6 +101,12 @@ func (p *Program) nodeConfig() (node.Config, error) {
 			Keys: seal.Config{Secret: p.cfg.Client.Resume.SecretKey, Previous: p.cfg.Client.Resume.PreviousSecretKey},
 		},
 	}, nil
+}
+
+// recoveryShare is a loop's part of client.recovery_backlog_limit.
+func recoveryShare(limit, loops int) int64 {
+	limit = cmp.Or(limit, config.Default().Client.RecoveryBacklogLimit)
+	return int64(max(limit/loops, 1))
 }
 
 // rateLimits are the limits of commands and errors that each session has.

@@ -94,6 +94,7 @@ type Client struct {
 	ChannelPositionMaxTimeLag        time.Duration     `key:"channel_position_max_time_lag" doc:"How old a publication may be when it reaches a positioned subscription, which otherwise subscribes anew; 0 = any age."`
 	HistoryMaxPublicationLimit       int               `key:"history_max_publication_limit" doc:"Publications one history command gives at most; 0 = no limit but the namespace's own history_size."`
 	RecoveryMaxPublicationLimit      int               `key:"recovery_max_publication_limit" doc:"Publications a client can recover at most; one that missed more is not recovered. 0 = no limit."`
+	RecoveryBacklogLimit             int               `key:"recovery_backlog_limit" doc:"Bytes of recoveries and history answers that may wait for their clients to read them, over all loops; further ones wait for their turn, 3 s at most, and are then refused with error 111. 0 = 64 MiB. Shoal's own."`
 	ConnectIncludeServerTime         bool              `key:"connect_include_server_time" doc:"Tells the time in the answer to connect."`
 	UserIDHTTPHeader                 string            `key:"user_id_http_header" doc:"Header of the upgrade request that names the user, set by a proxy in front that clients cannot go around; empty = none."`
 	PersonalChannel                  PersonalChannel   `key:"subscribe_to_user_personal_channel"`

@@ -81,6 +81,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"client.error_limit", func(c *Config) { c.Client.ErrorLimit.Limit = -1 }},
 		{"client.error_limit", func(c *Config) { c.Client.ErrorLimit = ErrorLimit{Limit: 1} }},
 		{"websocket.control_frame_limit", func(c *Config) { c.WebSocket.ControlFrameLimit = 10_001 }},
+		{"client.recovery_backlog_limit", func(c *Config) { c.Client.RecoveryBacklogLimit = -1 }},
 		{"client.queue_max_size", func(c *Config) { c.Client.QueueMaxSize = 0 }},
 		{"tenants.claim", func(c *Config) { c.Tenants.Claim = "a b" }},
 		{"tenants.default.class", func(c *Config) { c.Tenants.Default.Class = "gold" }},

@@ -29,7 +29,7 @@ func Default() Config {
 			PingInterval: 25 * time.Second, PongTimeout: 8 * time.Second,
 			StaleCloseDelay: 10 * time.Second, ExpiredCloseDelay: 25 * time.Second,
 			ExpiredSubCloseDelay: 25 * time.Second, ChannelPositionCheckDelay: 40 * time.Second,
-			ChannelLimit: 128, QueueMaxSize: mib, HistoryMaxPublicationLimit: 300, RecoveryMaxPublicationLimit: 300,
+			ChannelLimit: 128, QueueMaxSize: mib, HistoryMaxPublicationLimit: 300, RecoveryMaxPublicationLimit: 300, RecoveryBacklogLimit: 64 * mib,
 			ErrorLimit: ErrorLimit{Interval: 10 * time.Second},
 
 			Resume: Resume{Window: 5 * time.Minute},

@@ -145,6 +145,7 @@ func (v *validator) client(c Client) {
 	v.within("client.channel_position_max_time_lag", c.ChannelPositionMaxTimeLag, 0, day)
 	v.between("client.history_max_publication_limit", c.HistoryMaxPublicationLimit, 0, countMax)
 	v.between("client.recovery_max_publication_limit", c.RecoveryMaxPublicationLimit, 0, countMax)
+	v.between("client.recovery_backlog_limit", c.RecoveryBacklogLimit, 0, sizeMax)
 	if c.UserIDHTTPHeader != "" && !isToken(c.UserIDHTTPHeader) {
 		v.refuse("client.user_id_http_header", "not the name of a header", "write one, such as X-User-Id")
 	}

@@ -31,7 +31,7 @@ func full() Sources {
 				Sessions: 3, Handshakes: 1, ConnectsRefused: []Labeled{{"connect-rate", 6}}, Addresses: 2, Drops: []Labeled{{"slow", 4}}, Disconnects: []Labeled{{"3012", 2}}, Errors: []Labeled{{"105", 1}},
 				Commands: []Labeled{{"connect", 5}}, Hooks: []HookSnapshot{{Name: "rpc/default", Calls: 7, Retries: 1, Time: 1500 * time.Millisecond, Errors: []Labeled{{"timeout", 2}}, Open: true}},
 				Resumes: []Labeled{{"accepted", 3}}, ResumeTokens: 4, Redeliveries: []Labeled{{"redelivered", 2}}, Cursors: 9,
-				Recoveries: []Labeled{{"recovered", 5}}, RecoveredPublications: 17, Insufficient: 2, Unsubscribed: 3,
+				Recoveries: []Labeled{{"recovered", 5}}, RecoveredPublications: 17, RecoveriesWaiting: 4, RecoveryBacklog: 5555, RecoveriesPostponed: 66, RecoveriesRefused: 7, Insufficient: 2, Unsubscribed: 3,
 				CommandsRefused: []Labeled{{"publish", 6}}, Tokens: []Labeled{{"expired", 1}},
 				Tenants: []TenantSnapshot{{Name: "default", Connections: 1}, {
 					Name: "acme", Connections: 2, Channels: 3, Subscriptions: 4, Messages: 5, Bytes: 6, Asked: 7, Waiting: 8, Backlog: 9,

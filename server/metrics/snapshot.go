@@ -80,6 +80,10 @@ type NodeSnapshot struct {
 
 	Recoveries            []Labeled // subscriptions that asked for what they missed, by result
 	RecoveredPublications uint64
+	RecoveriesWaiting     int
+	RecoveryBacklog       int64
+	RecoveriesPostponed   uint64
+	RecoveriesRefused     uint64
 	Insufficient          uint64    // subscriptions that missed a publication
 	Unsubscribed          uint64    // subscriptions ended by the server
 	SignalsFailed         uint64    // joins and leaves that were not told

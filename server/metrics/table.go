@@ -31,7 +31,7 @@ type emit func(label string, value float64)
 
 // families is every metric of the server, apart from the go_ and process_ ones of the runtime.
 func families() []family {
-	return slices.Concat(webSocketFamilies(), loopFamilies(), sessionFamilies(), tenantFamilies(), hookFamilies(), apiFamilies(), resourceFamilies())
+	return slices.Concat(webSocketFamilies(), loopFamilies(), sessionFamilies(), recoveryFamilies(), tenantFamilies(), hookFamilies(), apiFamilies(), resourceFamilies())
 }
 
 func webSocketFamilies() []family {
@@ -150,17 +150,6 @@ func sessionFamilies() []family {
 		by("shoal_drops_total", "reason", "Deliveries that did not happen.", func(n *NodeSnapshot) []Labeled { return n.Drops }),
 		count("shoal_pings_sent_total", "Pings to clients.", func(n *NodeSnapshot) uint64 { return n.PingsSent }),
 		count("shoal_pongs_missed_total", "Pings without an answer in time.", func(n *NodeSnapshot) uint64 { return n.PongsMissed }),
-		by("shoal_recoveries_total", "result", "Subscriptions that asked for what they missed.", func(n *NodeSnapshot) []Labeled { return n.Recoveries }),
-		count("shoal_recovered_publications_total", "Publications sent to recover.", func(n *NodeSnapshot) uint64 { return n.RecoveredPublications }),
-		by("shoal_resumes_total", "result", "Resume tokens that clients sent.", func(n *NodeSnapshot) []Labeled { return n.Resumes }),
-		count("shoal_resume_tokens_total", "Resume tokens given.", func(n *NodeSnapshot) uint64 { return n.ResumeTokens }),
-		count("shoal_acknowledged_total", "Positions that clients acknowledged.", func(n *NodeSnapshot) uint64 { return n.Acknowledged }),
-		by("shoal_redeliveries_total", "result", "Subscriptions that began at the position their user had acknowledged.",
-			func(n *NodeSnapshot) []Labeled { return n.Redeliveries }),
-		now("shoal_cursors", "Acknowledged positions kept.", func(n *NodeSnapshot) int { return n.Cursors }),
-		now("shoal_cursors_bytes", "Memory of acknowledged positions.", func(n *NodeSnapshot) int { return n.CursorBytes }),
-		count("shoal_cursors_evicted_total", "Acknowledged positions forgotten before their time, for lack of room.",
-			func(n *NodeSnapshot) uint64 { return n.CursorsEvicted }),
 		count("shoal_insufficient_state_total", "Subscriptions that missed a publication and had to begin anew.",
 			func(n *NodeSnapshot) uint64 { return n.Insufficient }),
 		count("shoal_unsubscribes_total", "Subscriptions ended by the server.", func(n *NodeSnapshot) uint64 { return n.Unsubscribed }),
@@ -180,6 +169,37 @@ func sessionFamilies() []family {
 		count("shoal_idempotency_keys_evicted_total", "Idempotency keys forgotten before their time, for lack of room.",
 			func(n *NodeSnapshot) uint64 { return n.History.KeysEvicted }),
 		by("shoal_tokens_verified_total", "result", "Tokens checked.", func(n *NodeSnapshot) []Labeled { return n.Tokens }),
+	}
+}
+
+// recoveryFamilies are about sessions that come back, and what they missed.
+func recoveryFamilies() []family {
+	of := func(s *snapshot) *NodeSnapshot { return s.node }
+	count := func(name, help string, value func(*NodeSnapshot) uint64) family {
+		return one(name, counter, help, of, func(n *NodeSnapshot) float64 { return float64(value(n)) })
+	}
+	now := func(name, help string, value func(*NodeSnapshot) int) family {
+		return one(name, gauge, help, of, func(n *NodeSnapshot) float64 { return float64(value(n)) })
+	}
+	by := func(name, label, help string, values func(*NodeSnapshot) []Labeled) family {
+		return many(name, label, help, of, values)
+	}
+	return []family{
+		by("shoal_recoveries_total", "result", "Subscriptions that asked for what they missed.", func(n *NodeSnapshot) []Labeled { return n.Recoveries }),
+		count("shoal_recovered_publications_total", "Publications sent to recover.", func(n *NodeSnapshot) uint64 { return n.RecoveredPublications }),
+		now("shoal_recoveries_waiting", "Recoveries and history commands that wait for their turn.", func(n *NodeSnapshot) int { return n.RecoveriesWaiting }),
+		now("shoal_recovery_backlog_bytes", "Bytes of recoveries and history answers that wait for their clients to read them.", func(n *NodeSnapshot) int { return int(n.RecoveryBacklog) }),
+		count("shoal_recoveries_postponed_total", "Recoveries and history commands that had to wait for their turn.", func(n *NodeSnapshot) uint64 { return n.RecoveriesPostponed }),
+		count("shoal_recoveries_refused_total", "Recoveries and history commands that waited too long: error 111.", func(n *NodeSnapshot) uint64 { return n.RecoveriesRefused }),
+		by("shoal_resumes_total", "result", "Resume tokens that clients sent.", func(n *NodeSnapshot) []Labeled { return n.Resumes }),
+		count("shoal_resume_tokens_total", "Resume tokens given.", func(n *NodeSnapshot) uint64 { return n.ResumeTokens }),
+		count("shoal_acknowledged_total", "Positions that clients acknowledged.", func(n *NodeSnapshot) uint64 { return n.Acknowledged }),
+		by("shoal_redeliveries_total", "result", "Subscriptions that began at the position their user had acknowledged.",
+			func(n *NodeSnapshot) []Labeled { return n.Redeliveries }),
+		now("shoal_cursors", "Acknowledged positions kept.", func(n *NodeSnapshot) int { return n.Cursors }),
+		now("shoal_cursors_bytes", "Memory of acknowledged positions.", func(n *NodeSnapshot) int { return n.CursorBytes }),
+		count("shoal_cursors_evicted_total", "Acknowledged positions forgotten before their time, for lack of room.",
+			func(n *NodeSnapshot) uint64 { return n.CursorsEvicted }),
 	}
 }
 

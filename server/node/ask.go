@@ -178,7 +178,7 @@ func (s *Shard) validate() error {
 			return fmt.Errorf("slot %d: %w", slot, err)
 		}
 	}
-	if err := errors.Join(s.fan.Validate(), s.validateMembers(), s.validateLatest()); err != nil {
+	if err := errors.Join(s.fan.Validate(), s.validateMembers(), s.validateLatest(), s.recoveries.Validate()); err != nil {
 		return err
 	}
 	return s.hub.Validate()

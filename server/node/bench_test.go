@@ -62,7 +62,10 @@ func TestSubscribingAllocatesLittle(t *testing.T) {
 		m := commands(c.name, c.params)
 		var got float64
 		h.inLoop(g, func(s *Shard, slot uint32) {
-			got = testing.AllocsPerRun(200, func() { s.Message(slot, ws.Text, m) })
+			got = testing.AllocsPerRun(200, func() {
+				s.Message(slot, ws.Text, m)
+				s.recoveries.Slice(s.l) // the next pass
+			})
 		})
 		t.Logf("%s: %v allocations", c.what, got)
 		if got > c.most {
@@ -94,6 +97,7 @@ func BenchmarkSubscribe(b *testing.B) {
 			h.inLoop(g, func(s *Shard, slot uint32) {
 				for b.Loop() {
 					s.Message(slot, ws.Text, m)
+					s.recoveries.Slice(s.l)
 				}
 			})
 		})

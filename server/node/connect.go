@@ -23,7 +23,8 @@ type opening struct {
 	token   []string        // channels that the token names
 	results map[string]*proto.SubscribeResult
 
-	recovered int // bytes of publications in results
+	recovered int  // bytes of publications in results
+	turn      bool // it recovers
 
 	resumed  bool       // who it is, and its subscriptions, come from a resume token
 	restored []restored // those that are still to be made
@@ -160,10 +161,47 @@ func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *id
 			}
 		}
 	}
-	s.queue = append(s.queue, session.Input{
+	s.enters(slot, ses, session.Input{
 		Kind: session.KindAuthenticated, ID: id, Refusal: refusal, ServerRefresh: who.renewed,
 		Unix: s.l.Clock().Unix(), ExpireAt: cred.ExpireAt, Subs: cred.Subs,
+	}, nil)
+}
+
+// enters goes on with a session whose user is known. One that recovers by its connect has
+// its turn for all its subscriptions together; again judges what a resume token says anew
+// if that is later.
+func (s *Shard) enters(slot uint32, ses *session.Session, in session.Input, again func(in *session.Input)) {
+	o := s.openings[slot]
+	if in.Refusal.Refused() || o == nil || !s.recovers(ses, o, in.Subs) {
+		s.queue = append(s.queue, in)
+		return
+	}
+	if o.turn = true; s.recoveries.Enter(slot) {
+		s.queue = append(s.queue, in)
+		return
+	}
+	s.awaitTurn(slot, o.resumed, func(_ *session.Session, ok bool) {
+		in.Unix = s.l.Clock().Unix()
+		if !ok {
+			in.Refusal = channel.Refusal{Err: channel.ErrTooManyRequests.Err(), Disconnect: channel.DisconnectTooManyRequests.Disconnect()}
+		} else if again != nil {
+			again(&in)
+		}
+		s.queue = append(s.queue, in)
 	})
+}
+
+// recovers says whether a connect may recover something.
+func (s *Shard) recovers(ses *session.Session, o *opening, subs []channel.ServerSub) bool {
+	for i := range subs {
+		if o.wishes[subs[i].Channel].recovers || o.resumed && o.restored[i].recovers {
+			return true
+		}
+		if opts, e := s.node.cfg.Session.Rules.Resolve(subs[i].Channel); e == nil && opts.Acknowledge && ses.User != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // connectSubs adds to the subscriptions of the credentials the user's personal channel
@@ -235,8 +273,12 @@ func (s *Shard) connectResult(slot uint32, ses *session.Session, e *session.Effe
 
 // opened ends the waiting of what came with the connect, now that its reply is queued.
 func (s *Shard) opened(slot uint32, ses *session.Session) {
-	if s.openings[slot] == nil {
+	o := s.openings[slot]
+	if o == nil {
 		return
+	}
+	if o.turn {
+		s.recoveries.Done(slot, nil) // also when it found nothing to recover
 	}
 	delete(s.openings, slot)
 	s.hub.EachOf(hub.List(ses.Subs), func(sub hub.Sub) bool {

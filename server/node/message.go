@@ -127,6 +127,16 @@ func (s *Shard) outcome(slot uint32, tell func(ses *session.Session)) {
 	}
 }
 
+// awaitTurn has a session wait until it may recover: told goes on, with ok false when it
+// waited too long. What told uses of a command must be copied.
+func (s *Shard) awaitTurn(slot uint32, resumed bool, told func(ses *session.Session, ok bool)) {
+	s.recoveries.Wait(slot, resumed, func(slot uint32, ok bool) {
+		if s.isOpen(s.sessions.At(slot)) {
+			s.outcome(slot, func(ses *session.Session) { told(ses, ok) })
+		}
+	})
+}
+
 // flush sends the replies gathered so far as one message.
 func (s *Shard) flush(slot uint32) {
 	if len(s.out) == 0 {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,6 +80,9 @@ type Config struct {
 	Resume     ResumeConfig // tokens with which clients come back in one command
 	CursorsMax int          // places that users acknowledged, kept at most; 0 = 1,048,576
 
+	// RecoveryBytesMax bounds what was made for recoveries on a loop and waits for its
+	// peers, see [recovery.Gate]. 0 = 64 MiB.
+	RecoveryBytesMax int64
 	// WaitingBytesMax bounds the commands of a message that wait behind one whose answer
 	// takes time; a session that sends more is disconnected with 3013. 0 = 64 KiB.
 	WaitingBytesMax int
@@ -90,6 +94,7 @@ type Config struct {
 
 const (
 	inflightDefault = 64 << 20
+	recoveryDefault = 64 << 20
 	waitingDefault  = 64 << 10
 )
 
@@ -131,6 +136,7 @@ func New(cfg Config, b broker.Broker) (*Node, error) {
 	if cfg.InflightBytesMax == 0 {
 		cfg.InflightBytesMax = inflightDefault
 	}
+	cfg.RecoveryBytesMax = cmp.Or(cfg.RecoveryBytesMax, recoveryDefault)
 	if cfg.WaitingBytesMax == 0 {
 		cfg.WaitingBytesMax = waitingDefault
 	}

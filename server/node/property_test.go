@@ -79,6 +79,8 @@ func (s *stage) play() {
 	s.w.After(0, step)
 	s.run(ctx)
 	s.calls.Wait()
+	s.counts["postponed"] += int(s.node.stats.Recoveries.Postponed.Load())
+	s.counts["refused"] += int(s.node.stats.Recoveries.Refused.Load())
 	if s.failed != "" {
 		s.t.Error(s.failed)
 	}

@@ -11,6 +11,7 @@ import (
 	"shoal/server/broker"
 	"shoal/server/channel"
 	"shoal/server/hub"
+	"shoal/server/node/recovery"
 	"shoal/server/session"
 )
 
@@ -129,16 +130,34 @@ func (s *Shard) askHistory(slot uint32, ses *session.Session, e *session.Effect,
 		}
 		q.Since = &channel.Position{Offset: r.Since.Offset, Epoch: r.Since.Epoch}
 	}
-	if !s.node.broker.Blocking() {
-		pubs, top, err := s.node.broker.History(context.Background(), e.Channel, q, s.reply.history[:0])
-		s.reply.history = pubs
-		if err != nil {
-			return false, s.node.failure("history was not read", err)
-		}
-		s.historyAnswer(pubs, top)
-		return false, nil
+	id, name := e.ID, e.Channel
+	if r.Limit == 0 || s.recoveries.Enter(slot) {
+		return s.readHistory(slot, id, name, &q)
 	}
-	id, name := e.ID, strings.Clone(e.Channel)
+	name = strings.Clone(name)
+	if q.Since != nil {
+		q.Since.Epoch = strings.Clone(q.Since.Epoch)
+	}
+	s.awaitTurn(slot, false, func(_ *session.Session, ok bool) {
+		later, refused := false, channel.ErrTooManyRequests.Err()
+		if ok {
+			later, refused = s.readHistory(slot, id, name, &q)
+		}
+		if !later || refused != nil {
+			s.answered(id, channel.Refusal{Err: refused})
+		}
+	})
+	return true, nil
+}
+
+// readHistory answers a history command, now or later.
+func (s *Shard) readHistory(slot, id uint32, name string, q *broker.HistoryQuery) (later bool, refused *channel.Error) {
+	if !s.node.broker.Blocking() {
+		pubs, top, err := s.node.broker.History(context.Background(), name, *q, s.reply.history[:0])
+		s.reply.history = pubs
+		return false, s.historyAnswer(slot, pubs, top, err)
+	}
+	name = strings.Clone(name)
 	if q.Since != nil {
 		q.Since.Epoch = strings.Clone(q.Since.Epoch)
 	}
@@ -146,44 +165,23 @@ func (s *Shard) askHistory(slot uint32, ses *session.Session, e *session.Effect,
 	var top channel.Position
 	var err error = channel.ErrInternal.Err()
 	return true, s.later(slot, func(ctx context.Context) {
-		pubs, top, err = s.node.broker.History(ctx, name, q, nil)
-	}, func(uint32, *session.Session) {
-		if err != nil {
-			s.answered(id, channel.Refusal{Err: s.node.failure("history was not read", err)})
-			return
-		}
-		s.historyAnswer(pubs, top)
-		s.answered(id, channel.Refusal{})
+		pubs, top, err = s.node.broker.History(ctx, name, *q, nil)
+	}, func(slot uint32, _ *session.Session) {
+		s.answered(id, channel.Refusal{Err: s.historyAnswer(slot, pubs, top, err)})
 	})
 }
 
-func (s *Shard) historyAnswer(pubs []channel.Publication, top channel.Position) {
-	pubs = page(pubs, streamBytesMax)
+func (s *Shard) historyAnswer(slot uint32, pubs []channel.Publication, top channel.Position, err error) *channel.Error {
+	if err != nil {
+		pubs = nil
+	}
+	pubs = recovery.Page(pubs, streamBytesMax)
+	s.recoveries.Done(slot, pubs)
+	if err != nil {
+		return s.node.failure("history was not read", err)
+	}
 	s.reply.answer.history = &proto.HistoryResult{Publications: s.reply.list(pubs), Offset: top.Offset, Epoch: top.Epoch}
-}
-
-// page is what of pubs fits into an answer of so many bytes: at least the first, so
-// that who goes on behind the last one gets on.
-func page(pubs []channel.Publication, bytesMax int) []channel.Publication {
-	bytes := 0
-	for i := range pubs {
-		if bytes += publicationBytes(&pubs[i]); bytes > bytesMax && i > 0 {
-			return pubs[:i]
-		}
-	}
-	return pubs
-}
-
-// publicationBytes is about what a publication takes in an answer.
-func publicationBytes(p *channel.Publication) int {
-	n := len(p.Data)
-	if p.Info != nil {
-		n += len(p.Info.User) + len(p.Info.Client) + len(p.Info.ConnInfo) + len(p.Info.ChanInfo)
-	}
-	for k, v := range p.Tags {
-		n += len(k) + len(v)
-	}
-	return n
+	return nil
 }
 
 func (s *Shard) askRPC(slot uint32, ses *session.Session, e *session.Effect) *channel.Error {

@@ -189,7 +189,7 @@ type restored struct {
 	name     string
 	flags    uint16
 	expireAt int64
-	info     []byte // until another token is made
+	info     []byte
 	filter   []byte
 	recovers bool
 	since    channel.Position
@@ -230,8 +230,25 @@ func (s *Shard) resume(slot uint32, ses *session.Session, e *session.Effect) boo
 	for i := range subs {
 		in.Subs = append(in.Subs, channel.ServerSub{Channel: subs[i].name})
 	}
-	s.queue = append(s.queue, in)
+	s.enters(slot, ses, in, func(in *session.Input) {
+		s.resumesLater(ses, o, in, seal.Head{Lineage: h.Lineage, IssuedAt: h.IssuedAt})
+	})
 	return true
+}
+
+// resumesLater leaves out what has ended since the token was judged.
+func (s *Shard) resumesLater(ses *session.Session, o *opening, in *session.Input, h seal.Head) {
+	h.User = s.user(ses)
+	s.node.tokens.RLock()
+	defer s.node.tokens.RUnlock()
+	left := o.restored[:0]
+	in.Subs = in.Subs[:0]
+	for _, r := range o.restored {
+		if s.mayRestore(&h, &seal.Sub{Channel: bytesOf(r.name), ExpireAt: r.expireAt, Filter: r.filter}) {
+			left, in.Subs = append(left, r), append(in.Subs, channel.ServerSub{Channel: r.name})
+		}
+	}
+	o.restored = left
 }
 
 // unseal opens the token of a connect command and judges it. The info and meta that it
@@ -292,7 +309,7 @@ func (s *Shard) restorable(h *seal.Head, rest []byte, wanted map[string]*proto.S
 		if !wants && string(sub.Channel) != own || len(subs) == most || !s.mayRestore(h, &sub) {
 			continue
 		}
-		one := restored{name: string(sub.Channel), expireAt: sub.ExpireAt, info: sub.Info, filter: bytes.Clone(sub.Filter)}
+		one := restored{name: string(sub.Channel), expireAt: sub.ExpireAt, info: bytes.Clone(sub.Info), filter: bytes.Clone(sub.Filter)}
 		for _, f := range sealedFlags {
 			if sub.Flags&f.sealed != 0 {
 				one.flags |= f.flag

@@ -11,6 +11,7 @@ import (
 	"shoal/server/broker"
 	"shoal/server/channel"
 	"shoal/server/hub"
+	"shoal/server/node/recovery"
 	"shoal/server/session"
 )
 
@@ -197,7 +198,7 @@ func (n *Node) History(ctx context.Context, name string, q broker.HistoryQuery) 
 	if err != nil {
 		return nil, channel.Position{}, n.failure("history was not read", err)
 	}
-	return page(pubs, historyBytesMax), top, nil
+	return recovery.Page(pubs, historyBytesMax), top, nil
 }
 
 // RemoveHistory forgets what a channel keeps.

@@ -14,6 +14,7 @@ import (
 	"shoal/server/hub"
 	"shoal/server/node/clientid"
 	"shoal/server/node/fan"
+	"shoal/server/node/recovery"
 	"shoal/server/node/track"
 	"shoal/server/rate"
 	"shoal/server/session"
@@ -45,9 +46,10 @@ type Shard struct {
 	tracks   *track.Tracks
 
 	// Sessions that wait for something.
-	rests    map[uint32][]byte   // commands not looked at yet, by slot
-	openings map[uint32]*opening // connects with subscriptions or data, by slot
-	waits    map[hub.Sub]*wait   // memberships that publications are kept for
+	rests      map[uint32][]byte   // commands not looked at yet, by slot
+	openings   map[uint32]*opening // connects with subscriptions or data, by slot
+	waits      map[hub.Sub]*wait   // memberships that publications are kept for
+	recoveries *recovery.Gate      // who recovers now
 
 	fan      *fan.Out
 	matching int // what filters cost the member being served
@@ -68,8 +70,12 @@ type Shard struct {
 	block     [16]byte
 }
 
-// outBytesKept bounds the reply buffer kept between messages.
-const outBytesKept = 64 << 10
+// What of the reply buffers is kept: between messages as much as a recovery of some length
+// needs, for they come in rows; between two trims little.
+const (
+	outBytesKept = 1 << 20
+	outBytesIdle = 64 << 10
+)
 
 // open marks a slot whose session is in use, in session.Session.Mark; the lower
 // bits are its wire form.
@@ -81,13 +87,14 @@ func newShard(n *Node, l *loop.Loop) *Shard {
 		sessions: slab.NewColumn[session.Session](),
 		users:    intern.New(), infos: intern.New(), filters: intern.New(),
 		details: slab.NewColumn[detail](), resuming: resuming{sessions: slab.NewColumn[resumption]()},
-		latest:   slab.NewColumn[latest](),
-		hub:      hub.New(),
-		extras:   slab.New[extra](),
-		tracks:   track.New(),
-		rests:    map[uint32][]byte{},
-		openings: map[uint32]*opening{},
-		waits:    map[hub.Sub]*wait{},
+		latest:     slab.NewColumn[latest](),
+		hub:        hub.New(),
+		extras:     slab.New[extra](),
+		tracks:     track.New(),
+		rests:      map[uint32][]byte{},
+		openings:   map[uint32]*opening{},
+		waits:      map[hub.Sub]*wait{},
+		recoveries: recovery.New(l, n.cfg.RecoveryBytesMax, &n.stats.Recoveries),
 	}
 	s.fan = fan.New(l, s.hub, s.tracks, n.cfg.Bytes, receivers{s})
 	s.expiries = wheel.New(0, s)
@@ -327,6 +334,7 @@ func (s *Shard) Trim() {
 // trimScratch drops what idle fan-outs and the longest message left.
 func (s *Shard) trimScratch() {
 	s.fan.Trim()
+	s.recoveries.Trim()
 	if len(s.rests) == 0 {
 		s.rests = map[uint32][]byte{}
 	}
@@ -338,6 +346,9 @@ func (s *Shard) trimScratch() {
 	}
 	if cap(s.queue) > scratchKept || cap(s.effects) > scratchKept {
 		s.queue, s.effects = nil, nil
+	}
+	if cap(s.out)+cap(s.outbound)+cap(s.inbound) > outBytesIdle {
+		s.out, s.outbound, s.inbound = nil, nil, nil
 	}
 	s.reply, s.admission = replies{}, admission{}
 }

@@ -6,6 +6,7 @@ import (
 	"shoal/codec/proto"
 	"shoal/server/auth"
 	"shoal/server/channel"
+	"shoal/server/node/recovery"
 	"shoal/server/node/seal"
 )
 
@@ -29,6 +30,7 @@ type Stats struct {
 	Unsubscribed             atomic.Uint64     // memberships ended by the server
 	Recovered, Unrecovered   atomic.Uint64     // subscriptions that asked for what they missed
 	RecoveredPublications    atomic.Uint64
+	Recoveries               recovery.Stats
 	Resumes                  [seal.ReasonCount]atomic.Uint64 // resume tokens that clients sent, by outcome; None: accepted
 	ResumeTokens             atomic.Uint64                   // given
 	Acknowledged             atomic.Uint64                   // rpc shoal.ack that were taken

@@ -14,6 +14,7 @@ import (
 	"shoal/server/filter"
 	"shoal/server/hub"
 	"shoal/server/node/cursor"
+	"shoal/server/node/recovery"
 	"shoal/server/node/track"
 	"shoal/server/session"
 )
@@ -77,6 +78,7 @@ type admission struct {
 	renewed bool // the backend renews the grant when it ends
 	token   bool // the connection token names it
 	recover bool // the wish asks for what was missed, and it may be had
+	turn    bool // it had to wait to be made
 	sub     hub.Sub
 
 	restored     *restored // a resume token has it; nil: none
@@ -188,6 +190,9 @@ func (s *Shard) decided(slot uint32, ses *session.Session, a *admission, g auth.
 
 // failed ends an admission that could not be made.
 func (s *Shard) failed(slot uint32, ses *session.Session, a *admission, r channel.Refusal) {
+	if a.recover {
+		s.recoveries.Done(slot, nil)
+	}
 	if a.sub != 0 {
 		s.hub.At(a.sub).Flags &^= flagPositioned // it was not entered in tracks
 		s.leave(slot, ses, a.sub)
@@ -211,6 +216,20 @@ func (s *Shard) admit(slot uint32, ses *session.Session, a *admission) channel.R
 		return channel.Refusal{Err: e}
 	}
 	s.redeliver(ses, a, flags)
+	if a.recover && a.origin == byClient && !a.turn && !s.recoveries.Enter(slot) {
+		c := a.cloned()
+		c.turn = true
+		s.awaitTurn(slot, false, func(ses *session.Session, ok bool) {
+			r := channel.RefuseError(channel.ErrTooManyRequests)
+			if ok {
+				r = s.admit(slot, ses, c)
+			}
+			if r.Refused() {
+				s.failed(slot, ses, c, r)
+			}
+		})
+		return channel.Refusal{}
+	}
 	blocking := flags&flagPositioned != 0 && s.node.broker.Blocking()
 	// What a token restores without asking anybody is told before this callback ends.
 	if blocking || a.origin == byConnect && (a.restored == nil || s.node.broker.Blocking()) {
@@ -354,21 +373,21 @@ func (s *Shard) placed(slot uint32, ses *session.Session, a *admission, pubs []c
 	case e != nil:
 		return channel.Refusal{Err: e}
 	case err != nil || !a.recover:
-		pubs = nil
 	case a.opts.ForceRecoveryMode == "cache":
 		pubs, recovered = cacheRecovered(a, pubs, top)
 	default:
-		pubs, recovered = streamRecovered(a, pubs, top)
+		recovered = recovery.Stream(a.since, pubs, top)
+		pubs = a.filtered(pubs)
 	}
-	if recovered && !s.affordable(slot, a, pubs) {
-		pubs, recovered = nil, false
-	}
+	recovered = recovered && s.affordable(slot, a, pubs)
 	if a.acknowledges {
-		if recovered = s.acknowledged(ses, a, top, recovered); !recovered {
-			pubs = nil
-		}
+		recovered = s.acknowledged(ses, a, top, recovered)
+	}
+	if !recovered {
+		pubs = nil
 	}
 	if a.recover {
+		s.recoveries.Done(slot, pubs)
 		s.node.stats.countRecovery(recovered, len(pubs))
 		if !recovered && a.flag&flagRejectUnrecovered != 0 && a.origin == byClient && !a.redelivers {
 			return channel.RefuseError(channel.ErrUnrecoverablePosition)
@@ -390,10 +409,7 @@ const streamBytesMax = 8 << 20
 
 // affordable says whether what was missed is within the bound.
 func (s *Shard) affordable(slot uint32, a *admission, pubs []channel.Publication) bool {
-	bytes := 0
-	for i := range pubs {
-		bytes += publicationBytes(&pubs[i])
-	}
+	bytes := recovery.Bytes(pubs)
 	if a.origin == byConnect {
 		o := s.opening(slot)
 		o.recovered += bytes
@@ -414,34 +430,17 @@ func (n *Node) unrecoverable(err error) *channel.Error {
 	return nil
 }
 
-// streamRecovered decides whether pubs are all that the client missed.
-func streamRecovered(a *admission, pubs []channel.Publication, top channel.Position) ([]channel.Publication, bool) {
-	if a.since.Epoch != "" && a.since.Epoch != top.Epoch {
-		return nil, false
-	}
-	if len(pubs) == 0 {
-		return nil, top.Offset == a.since.Offset
-	}
-	if pubs[0].Offset != a.since.Offset+1 || pubs[len(pubs)-1].Offset != top.Offset {
-		return nil, false
-	}
-	return a.filtered(pubs), true
-}
-
 // cacheRecovered gives the client the latest publication, unless it has it. pubs are
 // newest first.
 func cacheRecovered(a *admission, pubs []channel.Publication, top channel.Position) ([]channel.Publication, bool) {
-	same := a.since.Offset > 0 && a.since.Offset == top.Offset && a.since.Epoch == top.Epoch
-	if len(pubs) == 0 || pubs[0].Offset != top.Offset {
-		return nil, len(pubs) == 0 && same
-	}
-	if same {
-		return nil, true
+	recovered, news := recovery.Latest(a.since, pubs, top)
+	if !news {
+		return nil, recovered
 	}
 	if pubs = a.filtered(pubs); len(pubs) > 0 {
 		pubs = pubs[:1]
 	}
-	return pubs, true
+	return pubs, recovered
 }
 
 // filtered keeps what fits the tags filter.

@@ -19,6 +19,7 @@ import (
 // grants ran out, and sessions of tenants for whose slow clients too much waits. backlog is
 // what waits for all of the node.
 func (s *Shard) Tend(backlog int64) {
+	s.recoveries.Tend()
 	s.tenants.Relieve(s.l, backlog, func(slot uint32) bool {
 		if ses := s.sessions.Peek(slot); ses == nil || !s.isOpen(ses) {
 			return false

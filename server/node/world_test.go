@@ -189,6 +189,9 @@ func newStage(t *testing.T, seed uint64, loops int, blocking, lossy bool) *stage
 			return append(append(dst, payload...), '\n'), scratch
 		}}},
 	}
+	if seed%3 == 0 { // recoveries wait for each other
+		cfg.RecoveryBytesMax = 1
+	}
 	if s.node, err = New(cfg, s.broker); err != nil {
 		t.Fatal(err)
 	}
@@ -293,6 +296,7 @@ func (n *Node) mustBeEmpty(t testing.TB, channels ...string) {
 		is("waits", int64(len(s.waits)))
 		is("openings", int64(len(s.openings)))
 		is("rests", int64(len(s.rests)))
+		is("recoveries that wait", int64(s.recoveries.Waiting()))
 		is("users", int64(s.users.Len()))
 		is("infos", int64(s.infos.Len()))
 		is("filters", int64(s.filters.Len()))
