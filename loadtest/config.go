@@ -68,6 +68,9 @@ type Config struct {
 	Stall         time.Duration // slow: for how long; 0 = 10 s
 	Resume        bool          // storm: come back with the server's resume token
 
+	// SubscriptionTokens are JWTs for subscribe, by channel; channels, slow, storm: nil = none.
+	SubscriptionTokens map[string]string
+
 	Wait      time.Duration // how long to wait for the target to listen, when it does not yet; 0 = not at all
 	ServerPID int           // process to measure; 0 = none
 	BusyPoll  bool          // never sleep; see engine.Config

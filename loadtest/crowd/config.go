@@ -22,8 +22,9 @@ type Config struct {
 	Host     string         // its name for the Host header, with the port
 	Path     string         // of the endpoint, with the query if any
 	Encoding proto.Encoding
-	Token    string     // for connect; empty = none
-	API      engine.API // where publications are posted
+	Token    string            // for connect; empty = none
+	API      engine.API        // where publications are posted
+	Tokens   map[string]string // for subscribe, by channel; nil = none
 
 	Channel       string // name of the channel; of several "-" and the number follow
 	Channels      int    // 0 = 1

@@ -123,6 +123,7 @@ func (e *Crowd) hello(slot uint32, c *conn) {
 func (e *Crowd) request(number uint32, j int) *proto.SubscribeRequest {
 	ch := e.layout.channel(number, j)
 	r := &proto.SubscribeRequest{Channel: e.cfg.name(int(ch))}
+	r.Token = e.cfg.Tokens[r.Channel]
 	if !e.cfg.Positions {
 		return r
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"shoal/loadtest"
@@ -51,6 +52,7 @@ type loadtestCommand struct {
 	Stuck         int           `placeholder:"N" help:"slow: connections that stop reading (default: a third)."`
 	Stall         time.Duration `placeholder:"TIME" help:"slow: for how long (10s)."`
 	Resume        bool          `help:"storm: come back by the server's resume tokens."`
+	Tokens        string        `name:"subscription-tokens" placeholder:"FILE" help:"channels, slow, storm: tokens to subscribe with, a line «CHANNEL JWT» for each channel (default: none)."`
 
 	ServerPID int    `name:"server-pid" placeholder:"PID" help:"Measure this process: its CPU and memory per connection and message."`
 	BusyPoll  bool   `help:"Never sleep, so that the server does not pay for waking this process. Needs a processor of its own."`
@@ -81,7 +83,11 @@ func (c *loadtestCommand) config() loadtest.Config {
 // Run carries out the load test and writes its report.
 func (c *loadtestCommand) Run(ctx context.Context, to Process) error {
 	cfg := c.config()
-	if err := cfg.Validate(); err != nil {
+	var err error
+	if cfg.SubscriptionTokens, err = readTokens(c.Tokens); err == nil {
+		err = cfg.Validate()
+	}
+	if err != nil {
 		return usageError{err}
 	}
 	var number [4]byte
@@ -105,6 +111,26 @@ func (c *loadtestCommand) Run(ctx context.Context, to Process) error {
 		return err
 	}
 	return errors.Join(err, report.WriteTable(table), c.writeJSON(report, to.Out))
+}
+
+// readTokens reads a file of channels and their tokens.
+func readTokens(name string) (map[string]string, error) {
+	if name == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("--subscription-tokens: %w; name a file that can be read", err)
+	}
+	tokens := map[string]string{}
+	for i, line := range strings.Split(strings.TrimRight(string(text), "\n"), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) != 2 {
+			return nil, fmt.Errorf("--subscription-tokens: line %d of %s has %d words; write a channel, a space and its token", i+1, name, len(fields))
+		}
+		tokens[fields[0]] = fields[1]
+	}
+	return tokens, nil
 }
 
 // writeJSON writes the report where --json says.

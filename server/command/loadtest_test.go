@@ -33,6 +33,25 @@ func TestLoadTestFromTheCommandLine(t *testing.T) {
 	}
 }
 
+func TestLoadTestReadsSubscriptionTokens(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens")
+	for text, want := range map[string]int{"a x.y.z\nb u.v.w\n": 2, "a x.y.z": 1, "a\n": -1, "": -1, "a b c\n": -1} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readTokens(path)
+		if (err != nil) != (want < 0) || want > 0 && (len(got) != want || got["a"] != "x.y.z") {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	if got, err := readTokens(""); got != nil || err != nil {
+		t.Errorf("no file: %v, %v", got, err)
+	}
+	if code, _, errs := shoal(t, "loadtest", "--subscription-tokens=/none/x"); code != ExitUsage || !strings.Contains(errs, "--subscription-tokens") {
+		t.Errorf("code %d, %s", code, errs)
+	}
+}
+
 func TestLoadTestReportIsWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "report.json")
 	if code, _, errs := shoal(t, "loadtest", "--target=127.0.0.1:1", "-q", "-n", "2", "--json="+path); code != ExitFailed {
