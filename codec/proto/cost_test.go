@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -119,6 +120,51 @@ func TestPublicationsAreEncodedAndReadWithoutAllocation(t *testing.T) {
 				t.Errorf("%s %s: reading: %v allocations", c.name, enc, n)
 			}
 		}
+	}
+}
+
+// The subscriptions of a connect command live as long as the command, and nothing of one
+// is left in the next.
+func TestSubscriptionsOfAConnectAreLent(t *testing.T) {
+	var d Decoder
+	var cmd Command
+	read := func(subs string) map[string]*SubscribeRequest {
+		d.Reset(fmt.Appendf(nil, `{"id":1,"connect":{"subs":%s}}`, subs), JSON, Limits{})
+		if ok, err := d.Next(&cmd); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		return cmd.Connect.Subs
+	}
+	if got := read(`{"a":{"recover":true,"offset":7,"epoch":"e"},"b":{"delta":"fossil"},"c":null}`); len(got) != 2 ||
+		!got["a"].Recover || got["a"].Offset != 7 || got["a"].Epoch != "e" || got["b"].Delta != "fossil" || got["b"].Recover {
+		t.Errorf("first: %v", got)
+	}
+	if got := read(`{"c":{},"b":{"offset":3}}`); len(got) != 2 || got["c"].Recover || got["c"].Offset != 0 || got["b"].Offset != 3 || got["b"].Delta != "" {
+		t.Errorf("second: %v", got)
+	}
+	for _, none := range []string{`null`, `{}`, `{"a":null}`} {
+		if got := read(none); got != nil {
+			t.Errorf("%s: %v", none, got)
+		}
+	}
+	many := `{"x":{}`
+	for i := range 2 * subsKeptMax {
+		many += fmt.Sprintf(`,"y%d":{"offset":%d}`, i, i)
+	}
+	if got := read(many + `}`); len(got) != 2*subsKeptMax+1 || got["y300"].Offset != 300 {
+		t.Errorf("many: %d", len(got))
+	}
+	if got := read(`{"a":{}}`); len(got) != 1 || len(d.json.subs.made) != 1 {
+		t.Errorf("after many: %v, room for %d", got, len(d.json.subs.made))
+	}
+	frame := []byte(`{"id":1,"connect":{"subs":{"a":{"recover":true,"offset":7,"epoch":"e"},"b":{},"c":{}}}}`)
+	if n := testing.AllocsPerRun(100, func() {
+		d.Reset(frame, JSON, Limits{})
+		if ok, err := d.Next(&cmd); !ok || err != nil || len(cmd.Connect.Subs) != 3 {
+			t.Fatal(ok, err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

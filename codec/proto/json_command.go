@@ -44,6 +44,41 @@ func objectMap[T any](r *jsonReader, read func(*jsonReader, *T)) map[string]*T {
 	return all
 }
 
+// lentSubs are the subscriptions of a connect command, lent as the command is.
+type lentSubs struct {
+	all  map[string]*SubscribeRequest
+	made []*SubscribeRequest // that all is made of, and more
+}
+
+// subsKeptMax is for how many subscriptions of a connect command a reader keeps room.
+const subsKeptMax = 256
+
+// connectSubs reads an object of subscribe requests; a null in it is skipped.
+func (r *jsonReader) connectSubs() map[string]*SubscribeRequest {
+	if r.null() {
+		return nil
+	}
+	l := &r.subs
+	if clear(l.all); l.all == nil || len(l.made) > subsKeptMax {
+		*l = lentSubs{all: map[string]*SubscribeRequest{}}
+	}
+	n := 0
+	for key, ok := r.open(); ok && r.part(); key, ok = r.next() {
+		name := text(key)
+		if n == len(l.made) {
+			l.made = append(l.made, new(SubscribeRequest))
+		}
+		if m := object(r, l.made[n], (*jsonReader).subscribeRequest); m != nil {
+			l.all[name] = m
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return l.all
+}
+
 func (r *jsonReader) command(m *Command, lent *requests) {
 	for key, ok := r.open(); ok; key, ok = r.next() {
 		switch string(key) {
@@ -87,7 +122,7 @@ func (r *jsonReader) connectRequest(m *ConnectRequest) {
 		case "data":
 			m.Data = r.raw()
 		case "subs":
-			m.Subs = objectMap(r, (*jsonReader).subscribeRequest)
+			m.Subs = r.connectSubs()
 		case "name":
 			m.Name = r.str()
 		case "version":

@@ -29,6 +29,7 @@ type jsonReader struct {
 	parts    int
 	partsMax int
 	text     []byte // unescaped strings of this frame
+	subs     lentSubs
 }
 
 func (r *jsonReader) reset(lim Limits) {

@@ -26,18 +26,52 @@ type opening struct {
 	recovered int  // bytes of publications in results
 	turn      bool // it recovers
 
-	resumed  bool       // who it is, and its subscriptions, come from a resume token
-	restored []restored // those that are still to be made
-	spare    []proto.SubscribeResult
+	room  []proto.SubscribeResult // for results
+	taken int                     // of room
+
+	resumed  bool                // who it is, and its subscriptions, come from a resume token
+	lineage  uint64              // of that token, as the next two
+	issuedAt int64               //
+	tenant   string              //
+	restored []restored          // what it says
+	names    []byte              // of restored
+	subs     []channel.ServerSub // of restored
+	made     int                 // of restored
 }
+
+// openingSubsKept bounds the room that an opening leaves for the next: in a storm they
+// come in rows.
+const openingSubsKept = 64
 
 func (s *Shard) opening(slot uint32) *opening {
 	o := s.openings[slot]
 	if o == nil {
-		o = &opening{results: map[string]*proto.SubscribeResult{}}
+		o = s.takeOpening()
 		s.openings[slot] = o
 	}
 	return o
+}
+
+// takeOpening makes an opening, if it can of what another left.
+func (s *Shard) takeOpening() *opening {
+	o := s.left
+	if s.left = nil; o == nil {
+		o = &opening{results: map[string]*proto.SubscribeResult{}}
+	}
+	return o
+}
+
+// leaveOpening leaves what an opening that is over had room for.
+func (s *Shard) leaveOpening(o *opening) {
+	if len(o.room) > openingSubsKept || len(o.restored) > openingSubsKept {
+		return
+	}
+	clear(o.results)
+	clear(o.room)
+	clear(o.restored)
+	clear(o.subs)
+	*o = opening{results: o.results, room: o.room, restored: o.restored[:0], names: o.names[:0], subs: o.subs[:0]}
+	s.left = o
 }
 
 // identity is who a session turned out to be.
@@ -161,31 +195,33 @@ func (s *Shard) identified(slot uint32, ses *session.Session, id uint32, who *id
 			}
 		}
 	}
-	s.enters(slot, ses, session.Input{
+	s.enters(slot, ses, &session.Input{
 		Kind: session.KindAuthenticated, ID: id, Refusal: refusal, ServerRefresh: who.renewed,
 		Unix: s.l.Clock().Unix(), ExpireAt: cred.ExpireAt, Subs: cred.Subs,
-	}, nil)
+	})
 }
 
 // enters goes on with a session whose user is known. One that recovers by its connect has
-// its turn for all its subscriptions together; again judges what a resume token says anew
-// if that is later.
-func (s *Shard) enters(slot uint32, ses *session.Session, in session.Input, again func(in *session.Input)) {
+// its turn for all its subscriptions together.
+func (s *Shard) enters(slot uint32, ses *session.Session, in *session.Input) {
 	o := s.openings[slot]
-	if in.Refusal.Refused() || o == nil || !s.recovers(ses, o, in.Subs) {
-		s.queue = append(s.queue, in)
-		return
+	if !in.Refusal.Refused() && o != nil && s.recovers(ses, o, in.Subs) {
+		if o.turn = true; !s.recoveries.Enter(slot) {
+			s.entersLater(slot, o, *in)
+			return
+		}
 	}
-	if o.turn = true; s.recoveries.Enter(slot) {
-		s.queue = append(s.queue, in)
-		return
-	}
-	s.awaitTurn(slot, o.resumed, func(_ *session.Session, ok bool) {
+	s.queue = append(s.queue, *in)
+}
+
+func (s *Shard) entersLater(slot uint32, o *opening, in session.Input) {
+	s.awaitTurn(slot, o.resumed, func(ses *session.Session, ok bool) {
 		in.Unix = s.l.Clock().Unix()
 		if !ok {
 			in.Refusal = channel.Refusal{Err: channel.ErrTooManyRequests.Err(), Disconnect: channel.DisconnectTooManyRequests.Disconnect()}
-		} else if again != nil {
-			again(&in)
+		} else if o.resumed {
+			s.resumesLater(ses, o)
+			in.Subs = o.asked()
 		}
 		s.queue = append(s.queue, in)
 	})
@@ -285,6 +321,7 @@ func (s *Shard) opened(slot uint32, ses *session.Session) {
 		s.settled(slot, ses, sub)
 		return s.isOpen(ses)
 	})
+	s.leaveOpening(o)
 }
 
 // refresh performs session.EffectRefresh.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"time"
 
 	"shoal/codec/proto"
@@ -132,9 +133,11 @@ func (s *Shard) join(slot uint32, ses *session.Session, name string, flags uint1
 
 // leave ends a membership.
 func (s *Shard) leave(slot uint32, ses *session.Session, sub hub.Sub) {
-	flags, name, ch, last := s.hub.At(sub).Flags, string(s.hub.Name(sub)), s.hub.ChannelOf(sub), s.hub.Alone(sub)
-	gone := channel.Signal{Leave: true}
+	flags, ch, last := s.hub.At(sub).Flags, s.hub.ChannelOf(sub), s.hub.Alone(sub)
+	s.leaving = append(s.leaving[:0], s.hub.Name(sub)...)
+	name, gone := s.leaving, channel.Signal{Leave: true}
 	if flags&flagTold != 0 {
+		name = bytes.Clone(name)
 		gone.Info = s.clientInfo(slot, ses, sub).Clone()
 	}
 	// Out of the hub first: whatever goes wrong after that, the conn that comes next on
@@ -154,13 +157,13 @@ func (s *Shard) leave(slot uint32, ses *session.Session, sub hub.Sub) {
 		s.unhold(w)
 	}
 	if flags&flagPresent != 0 {
-		s.node.presence.leave(bytesOf(name), bytesOf(s.user(ses)))
+		s.node.presence.leave(name, bytesOf(s.user(ses)))
 	}
 	if last {
-		s.vacate(name)
+		s.vacate(string(name))
 	}
 	if flags&flagTold != 0 {
-		s.announce(bytesOf(name), gone)
+		s.announce(name, gone)
 	}
 }
 

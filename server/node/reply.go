@@ -167,11 +167,11 @@ func (s *Shard) resultFor(slot uint32, a *admission) *proto.SubscribeResult {
 		return &s.reply.subscribe
 	}
 	o := s.opening(slot)
-	if len(o.spare) == 0 {
-		o.spare = make([]proto.SubscribeResult, 1+len(o.restored))
+	if o.taken == len(o.room) { // results point into what was there before
+		o.room, o.taken = make([]proto.SubscribeResult, max(1, len(o.restored)-len(o.results))), 0
 	}
-	r := &o.spare[0]
-	o.spare = o.spare[1:]
+	r := &o.room[o.taken]
+	o.taken++
 	o.results[a.name] = r
 	return r
 }

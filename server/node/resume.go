@@ -207,116 +207,122 @@ func (s *Shard) resume(slot uint32, ses *session.Session, e *session.Effect) boo
 	if len(r.Resume) < seal.TextBytesMin {
 		return false // it asks for its first one
 	}
-	h, subs, why := s.unseal(slot, r)
+	o := s.takeOpening()
+	h, why := s.unseal(slot, r, o)
 	s.node.stats.Resumes[why].Add(1)
 	if why != seal.None {
+		s.leaveOpening(o)
 		return false
 	}
 	refusal := s.tenants.Enter(slot, h.Tenant, nil, s.node.cfg.Entry.Connect(s.l.Clock(), true))
 	if refusal = s.node.cfg.Entry.Enter(h.User, refusal); refusal.Refused() {
 		s.tenants.Left(slot)
+		s.leaveOpening(o)
 		s.queue = append(s.queue, session.Input{Kind: session.KindAuthenticated, ID: e.ID, Refusal: refusal})
 		return true
 	}
 	*of = resumption{lineage: h.Lineage, expireAt: h.ExpireAt, given: true}
 	s.identify(ses, bytesOf(h.User), h.Info)
 	s.setMeta(slot, h.Meta)
-	o := &opening{results: make(map[string]*proto.SubscribeResult, len(subs)), resumed: true, restored: subs}
+	o.resumed, o.lineage, o.issuedAt, o.tenant = true, h.Lineage, h.IssuedAt, h.Tenant
 	s.openings[slot] = o
-	in := session.Input{
-		Kind: session.KindAuthenticated, ID: e.ID, Unix: s.l.Clock().Unix(), ExpireAt: h.ExpireAt, ServerRefresh: h.Renewed,
-	}
-	in.Subs = make([]channel.ServerSub, 0, len(subs))
-	for i := range subs {
-		in.Subs = append(in.Subs, channel.ServerSub{Channel: subs[i].name})
-	}
-	s.enters(slot, ses, in, func(in *session.Input) {
-		s.resumesLater(ses, o, in, seal.Head{Lineage: h.Lineage, IssuedAt: h.IssuedAt})
+	s.enters(slot, ses, &session.Input{
+		Kind: session.KindAuthenticated, ID: e.ID, Unix: s.l.Clock().Unix(), ExpireAt: h.ExpireAt, ServerRefresh: h.Renewed, Subs: o.asked(),
 	})
 	return true
 }
 
-// resumesLater leaves out what has ended since the token was judged.
-func (s *Shard) resumesLater(ses *session.Session, o *opening, in *session.Input, h seal.Head) {
-	h.User = s.user(ses)
-	s.node.tokens.RLock()
-	defer s.node.tokens.RUnlock()
-	left := o.restored[:0]
-	in.Subs = in.Subs[:0]
-	for _, r := range o.restored {
-		if s.mayRestore(&h, &seal.Sub{Channel: bytesOf(r.name), ExpireAt: r.expireAt, Filter: r.filter}) {
-			left, in.Subs = append(left, r), append(in.Subs, channel.ServerSub{Channel: r.name})
-		}
+// asked are the subscriptions of a token, for the session.
+func (o *opening) asked() []channel.ServerSub {
+	o.subs = o.subs[:0]
+	for i := range o.restored {
+		o.subs = append(o.subs, channel.ServerSub{Channel: o.restored[i].name})
 	}
-	o.restored = left
+	return o.subs
 }
 
-// unseal opens the token of a connect command and judges it. The info and meta that it
-// returns live until another token is made.
-func (s *Shard) unseal(slot uint32, r *proto.ConnectRequest) (seal.Head, []restored, seal.Reason) {
+// resumesLater leaves out what has ended since the token was judged.
+func (s *Shard) resumesLater(ses *session.Session, o *opening) {
+	h := seal.Head{User: s.user(ses), Lineage: o.lineage, IssuedAt: o.issuedAt, Tenant: o.tenant}
+	s.node.tokens.RLock()
+	defer s.node.tokens.RUnlock()
+	o.restored = slices.DeleteFunc(o.restored, func(r restored) bool {
+		sub := seal.Sub{Channel: bytesOf(r.name), ExpireAt: r.expireAt, Filter: r.filter}
+		if r.flags&flagServerSide != 0 {
+			sub.Flags = seal.ServerSide
+		}
+		return !s.mayRestore(&h, &sub)
+	})
+}
+
+// unseal opens the token of a connect command and judges it; o gets its subscriptions. The
+// info and meta that it returns live until another token is made.
+func (s *Shard) unseal(slot uint32, r *proto.ConnectRequest, o *opening) (seal.Head, seal.Reason) {
 	z := &s.node.tokens
 	plain, why := z.Sealer.Open(&s.resuming.scratch, r.Resume)
 	if why != seal.None {
-		return seal.Head{}, nil, why
+		return seal.Head{}, why
 	}
 	h, rest, err := seal.Read(plain)
 	if err != nil {
-		return h, nil, seal.Malformed
+		return h, seal.Malformed
 	}
 	forwarded := s.headerUser(slot)
 	switch {
 	case z.Now()-h.IssuedAt >= min(h.Window, z.Window):
-		return h, nil, seal.Expired
+		return h, seal.Expired
 	case h.ExpireAt > 0 && h.ExpireAt <= s.l.Clock().Unix():
-		return h, nil, seal.Credentials
+		return h, seal.Credentials
 	case h.Renewed != s.asks(backend.Refresh, "", nil), !s.tenants.Knows(h.Tenant, h.Tenanted),
 		s.tenants != nil && r.Token != "" && otherName(r.Token, s.node.cfg.Tenants.Claim(), h.Tenant),
 		(h.Forwarded || forwarded != "") && forwarded != h.User,
 		r.Token != "" && otherName(r.Token, cmp.Or(s.node.cfg.Resume.UserClaim, "sub"), h.User):
-		return h, nil, seal.Unfit
+		return h, seal.Unfit
 	}
 	z.RLock()
 	defer z.RUnlock()
 	if z.Marks.Revoked(seal.Subject{Lineage: h.Lineage}, h.IssuedAt) || h.User != "" && z.Marks.Revoked(seal.Subject{User: h.User, Lineage: h.Lineage}, h.IssuedAt) {
-		return h, nil, seal.Revoked
+		return h, seal.Revoked
 	}
-	subs, err := s.restorable(&h, rest, r.Subs)
-	if err != nil {
-		return h, nil, seal.Malformed
+	if err := s.restorable(&h, rest, r.Subs, o); err != nil {
+		return h, seal.Malformed
 	}
-	if own, ok := s.node.cfg.Auth.PersonalChannel(h.User); ok && !slices.ContainsFunc(subs, func(r restored) bool { return r.name == own }) {
-		return h, nil, seal.Unfit
+	if own, ok := s.node.cfg.Auth.PersonalChannel(h.User); ok && !slices.ContainsFunc(o.restored, func(r restored) bool { return r.name == own }) {
+		return h, seal.Unfit
 	}
-	return h, subs, seal.None
+	return h, seal.None
 }
 
 // restorable picks what of a token's subscriptions the client wants back and may have.
 // The marks are locked.
-func (s *Shard) restorable(h *seal.Head, rest []byte, wanted map[string]*proto.SubscribeRequest) ([]restored, error) {
+func (s *Shard) restorable(h *seal.Head, rest []byte, wanted map[string]*proto.SubscribeRequest, o *opening) error {
 	most := s.node.cfg.Session.ChannelsMax
 	if most == 0 {
 		most = math.MaxUint16
 	}
 	own, _ := s.node.cfg.Auth.PersonalChannel(h.User) // which all sessions of the user have, asked for or not
-	subs := make([]restored, 0, min(len(wanted)+1, most))
+	o.names = slices.Grow(o.names[:0], len(rest))     // which all names fit into
+	o.restored = slices.Grow(o.restored[:0], min(len(wanted)+1, most))
 	for sub := (seal.Sub{}); ; {
 		left, more, err := seal.Next(rest, &sub)
 		if err != nil || !more {
-			return subs, err
+			return err
 		}
 		rest = left
 		r, wants := wanted[string(sub.Channel)]
-		if !wants && string(sub.Channel) != own || len(subs) == most || !s.mayRestore(h, &sub) {
+		if !wants && string(sub.Channel) != own || len(o.restored) == most || !s.mayRestore(h, &sub) {
 			continue
 		}
-		one := restored{name: string(sub.Channel), expireAt: sub.ExpireAt, info: bytes.Clone(sub.Info), filter: bytes.Clone(sub.Filter)}
+		from := len(o.names)
+		o.names = append(o.names, sub.Channel...)
+		one := restored{name: stringOf(o.names[from:]), expireAt: sub.ExpireAt, info: bytes.Clone(sub.Info), filter: bytes.Clone(sub.Filter)}
 		for _, f := range sealedFlags {
 			if sub.Flags&f.sealed != 0 {
 				one.flags |= f.flag
 			}
 		}
 		one.recovers, one.since = r.GetRecover(), channel.Position{Offset: r.GetOffset(), Epoch: strings.Clone(r.GetEpoch())}
-		subs = append(subs, one)
+		o.restored = append(o.restored, one)
 	}
 }
 
@@ -343,8 +349,8 @@ func (s *Shard) mayRestore(h *seal.Head, sub *seal.Sub) bool {
 // restore makes the next subscription that comes back by a token: by the connect as far
 // as replies go, and what it was in all else.
 func (s *Shard) restore(slot uint32, ses *session.Session, e *session.Effect, o *opening) {
-	was := &o.restored[0]
-	o.restored = o.restored[1:]
+	was := &o.restored[o.made]
+	o.made++
 	if was.name != e.Channel {
 		panic(fmt.Sprintf("node: subscription %q is made, the token says %q", e.Channel, was.name))
 	}

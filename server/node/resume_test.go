@@ -206,6 +206,44 @@ func TestSubscriptionsComeBackAsTheyWere(t *testing.T) {
 
 // TestTokensOfResumedSessions: each form of session gets tokens with its positions'
 // channels, and the chain can go on for as long as there is a window.
+// Sessions that come back one after the other share memory, and nothing else.
+func TestWhatOneSessionHadTheNextHasNot(t *testing.T) {
+	p, _ := resumingPlan()
+	h := newHouse(t, p)
+	h.pub("ch-0-2", `"missed"`)
+	for round := range 30 {
+		var want []string
+		plain, subs := h.head(nil), `"never":{}`
+		for i := range round * 7 % 90 {
+			name := fmt.Sprintf("ch-%d-%d", round%3, i)
+			plain = seal.AppendSub(plain, &seal.Sub{Channel: []byte(name), Flags: seal.Positioned | seal.Recoverable})
+			if i%5 > 0 {
+				subs += fmt.Sprintf(",%q:{\"recover\":%v}", name, i%2 == 0)
+				want = append(want, name)
+			}
+		}
+		slices.Sort(want)
+		token := h.sealed(plain)
+		switch round % 4 {
+		case 1: // one whose token is no good
+			token = token[:len(token)-4] + "AAAA"
+			want = nil
+		case 2: // one that goes before it is answered
+			h.guest().conn.Close()
+		}
+		g := h.dial()
+		got := g.resumes(token, subs)
+		if got.Connect.Resumed != (round%4 != 1) || !slices.Equal(names(got.Connect.Subs), want) {
+			t.Fatalf("round %d: resumed %v with %v, want %v", round, got.Connect.Resumed, names(got.Connect.Subs), want)
+		}
+		for i, name := range want {
+			if sub := got.Connect.Subs[name]; !sub.Positioned || !sub.Recoverable || sub.Expires || (len(sub.Publications) > 0) != (name == "ch-0-2") || sub.WasRecovering != strings.ContainsAny(name[len(name)-1:], "02468") {
+				t.Fatalf("round %d, subscription %d %s: %+v", round, i, name, sub)
+			}
+		}
+	}
+}
+
 func TestTokensOfResumedSessions(t *testing.T) {
 	p, asked := resumingPlan()
 	h := newHouse(t, p)

@@ -64,7 +64,9 @@ type Shard struct {
 	outbound  []byte // its replies, transcoded
 	viewing   *session.Session
 	reply     replies
-	ownData   []byte // of the answer to an rpc of the node's own
+	leaving   []byte   // the channel of the membership that ends
+	left      *opening // of a session that has connected; nil none
+	ownData   []byte   // of the answer to an rpc of the node's own
 	admission admission
 	text      [clientid.Bytes]byte
 	block     [16]byte
@@ -350,7 +352,7 @@ func (s *Shard) trimScratch() {
 	if cap(s.out)+cap(s.outbound)+cap(s.inbound) > outBytesIdle {
 		s.out, s.outbound, s.inbound = nil, nil, nil
 	}
-	s.reply, s.admission = replies{}, admission{}
+	s.reply, s.admission, s.left = replies{}, admission{}, nil
 }
 
 // scratchKept is the length of a step's scratch lists that is never given back.
