@@ -97,6 +97,7 @@ func (s *Shard) revoke(slot uint32) {
 func (s *Shard) closing(slot uint32, in *session.Input, d *channel.Disconnect) {
 	switch code := channel.DisconnectCode(d.Code); {
 	case in.Kind == session.KindSubscribed, in.Kind == session.KindRefreshed, in.Kind == session.KindSubRefreshed: // its token was refused
+	case code == channel.DisconnectExpired && in.Kind == session.KindTimer: // so did its tokens, without a mark for each
 	case code == channel.DisconnectExpired, code == channel.DisconnectSubExpired:
 		s.revoke(slot)
 	case code < channel.DisconnectInvalidToken, code == channel.DisconnectInappropriate:

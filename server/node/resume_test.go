@@ -496,6 +496,33 @@ func TestWhatASessionIsClosedForRulesItsTokens(t *testing.T) {
 	}
 }
 
+// Many sessions may run out at once: their tokens end by what they say, not by marks.
+func TestCredentialsThatRunOutLeaveNoMark(t *testing.T) {
+	sign, verifier := tokens(t)
+	p, _ := resumingPlan()
+	p.backend = nil
+	p.cfg.Auth.ConnectTokens = verifier
+	h := newHouse(t, p)
+	h.on(0, func(s *Shard) { s.node.cfg.Session.ExpireGraceTicks = 1 })
+	g := h.dial()
+	g.do("connect", fmt.Sprintf(`"token":%q,"resume":"new"`, sign(fmt.Sprintf(`{"sub":"42","exp":%d}`, time.Now().Unix()+2))))
+	var got gotConnect
+	if err := json.Unmarshal([]byte(g.line()), &got); err != nil || got.Connect.Resume == "" {
+		t.Fatal(err, got)
+	}
+	g.sees("closed 3005")
+	if n := h.node.tokens.Marks.Len(); n != 0 {
+		t.Errorf("%d marks", n)
+	}
+	before := h.node.stats.Resumes[seal.Credentials].Load()
+	g = h.dial()
+	g.do("connect", fmt.Sprintf(`"resume":%q`, got.Connect.Resume))
+	g.line()
+	if n := h.node.stats.Resumes[seal.Credentials].Load() - before; n != 1 {
+		t.Errorf("its token was refused %d times because its credentials are over, want 1", n)
+	}
+}
+
 func TestOtherUserIsSeenWithoutVerifying(t *testing.T) {
 	const header = "eyJhbGciOiJIUzI1NiJ9."
 	for _, c := range []struct {
