@@ -62,6 +62,65 @@ func TestTheRestOfAFrameWaits(t *testing.T) {
 	g.sees(want...)
 }
 
+// A publication costs as much as there are wildcards that it fits. Of many in one frame, or
+// in many frames that came together, so many are made that others need not wait for long.
+func TestWhoPublishesToManyWildcardsLetsOthersHaveTheLoop(t *testing.T) {
+	open := channel.Options{
+		AllowWildcard: true, AllowSubscribeForClient: true, AllowSubscribeForAnonymous: true, AllowPublishForClient: true, AllowPublishForAnonymous: true,
+	}
+	h := newHouse(t, plan{channels: channel.Config{WithoutNamespace: open}})
+	listener := h.guest()
+	for stars := range 1 << 5 {
+		segments := strings.Split("a.a.a.a.a", ".")
+		for i := range segments {
+			if stars>>i&1 != 0 {
+				segments[i] = "*"
+			}
+		}
+		listener.do("subscribe", fmt.Sprintf(`"channel":%q`, strings.Join(segments, ".")))
+		listener.next()
+	}
+	patterns := int(h.node.Stats().Subscriptions.Load())
+	if patterns < 20 || patterns > 32 {
+		t.Fatalf("%d subscriptions", patterns)
+	}
+	const n = 40
+	var frames []string
+	var want []string
+	for i := range n {
+		frames = append(frames, fmt.Sprintf(`{"id":%d,"publish":{"channel":"a.a.a.a.a","data":%d}}`, i+10, i))
+		want = append(want, fmt.Sprintf(`{"id":%d,"publish":{}}`, i+10))
+	}
+	published := func() int { return int(h.node.Stats().Published.Load()) }
+	most := parcelsMax/patterns + 1
+	g := h.guest()
+	id, _ := h.node.ids.Parse(g.id)
+	h.on(0, func(s *Shard) {
+		slot, _ := s.l.Lookup(id)
+		if busy := s.Message(slot, 0, []byte(strings.Join(frames, "\n"))); !busy || published() > most || len(s.rests) != 1 {
+			t.Errorf("of one frame %d publications were made at once, want %d", published(), most)
+		}
+	})
+	g.sees(want...)
+	before := published()
+	h.on(0, func(s *Shard) {
+		slot, _ := s.l.Lookup(id)
+		for i, f := range frames {
+			if s.Message(slot, 0, []byte(f)) {
+				if i+1 > most || published()-before != i+1 || len(s.rests) != 0 {
+					t.Errorf("the session waits after frame %d, want %d", i+1, most)
+				}
+				return
+			}
+		}
+		t.Error("the session does not wait")
+	})
+	h.still()
+	if got := int(h.node.Stats().Delivered.Load()); got != published()*patterns {
+		t.Errorf("%d of %d publications for each of %d subscriptions", got, published(), patterns)
+	}
+}
+
 func TestAnOutcomeOfAConnThatIsGoneIsNobodys(t *testing.T) {
 	gate, asked := make(chan struct{}), make(chan struct{}, 10)
 	h := newHouse(t, plan{channels: kinds(), backend: &oracle{

@@ -110,6 +110,7 @@ func (n *Node) room(loops uint64) error {
 // positioned members come upon the gap: its offset is spent.
 func (n *Node) send(name string, a *route.Audience, p *fan.Parcel) error {
 	taken := false
+	n.parcels.Add(1)
 	for i, s := range n.shards {
 		switch {
 		case a.Loops&(1<<i) == 0:

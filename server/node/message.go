@@ -42,11 +42,13 @@ const (
 	commandsMax   = 128
 	replyBytesMax = 256 << 10
 	replyBytesOut = 64 << 10 // replies leave in a frame of their own from here on
+	parcelsMax    = 128      // channels and wildcards published to in one callback, some 0.2 ms; then also the next message waits
 )
 
 // commands steps what the decoder holds. The rest of a session that must wait is kept.
 func (s *Shard) commands(slot uint32, ses *session.Session) (busy bool) {
 	replied := 0
+	s.spent() // from here on
 	for n := 1; ; n++ {
 		ok, err := s.decoder.Next(&s.command)
 		if err != nil {
@@ -77,12 +79,24 @@ func (s *Shard) commands(slot uint32, ses *session.Session) (busy bool) {
 				s.rests[slot] = bytes.Clone(rest)
 			}
 			return true
-		case len(rest) > 0 && (n >= commandsMax || replied+len(s.out) >= replyBytesMax):
-			s.rests[slot] = bytes.Clone(rest)
+		case len(rest) > 0 && (n >= commandsMax || replied+len(s.out) >= replyBytesMax), s.spent():
+			if len(rest) > 0 {
+				s.rests[slot] = bytes.Clone(rest)
+			}
 			s.l.Work(&continuation{s, s.l.ID(slot)})
 			return true
 		}
 	}
+}
+
+// spent says whether so much was published in the present callback that others shall have
+// the loop. What other loops publish meanwhile counts too: at worst it is soon.
+func (s *Shard) spent() bool {
+	parcels := s.node.parcels.Load()
+	if now := s.l.Clock().UnixNano(); now != s.callback {
+		s.callback, s.parcels = now, parcels
+	}
+	return parcels-s.parcels >= parcelsMax
 }
 
 // continuation goes on with a message that had its turn.

@@ -116,7 +116,8 @@ type Node struct {
 	cursors   *cursor.Set
 	shards    []*Shard
 	inflight  *fan.Inflight
-	filtered  atomic.Int64 // memberships with a tags filter
+	filtered  atomic.Int64  // memberships with a tags filter
+	parcels   atomic.Uint64 // made so far: what a publication costs who publishes
 	stats     Stats
 	failures  backend.Seldom
 	encoders  spare.List[wire.Encoder]

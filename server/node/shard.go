@@ -64,6 +64,8 @@ type Shard struct {
 	outbound  []byte // its replies, transcoded
 	viewing   *session.Session
 	reply     replies
+	callback  int64    // when it began, for spent
+	parcels   uint64   // of the node, then
 	leaving   []byte   // the channel of the membership that ends
 	left      *opening // of a session that has connected; nil none
 	ownData   []byte   // of the answer to an rpc of the node's own
