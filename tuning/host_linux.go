@@ -18,3 +18,6 @@ func ReadHost() Host {
 
 // ReadAcceptQueue asks the kernel.
 func ReadAcceptQueue() AcceptQueue { return readAcceptQueue(os.DirFS("/proc/net")) }
+
+// ReadMemory asks the kernel.
+func ReadMemory() Memory { return readMemory(os.DirFS("/")) }

@@ -7,3 +7,6 @@ func ReadHost() Host { return Host{} }
 
 // ReadAcceptQueue knows only Linux.
 func ReadAcceptQueue() AcceptQueue { return AcceptQueue{} }
+
+// ReadMemory knows nothing here.
+func ReadMemory() Memory { return nil }
