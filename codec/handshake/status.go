@@ -65,6 +65,7 @@ const (
 	TooFast                                                 // more connections in a second than the node takes
 	AddressFull                                             // the address has as many connections as it may
 	AddressTooFast                                          // more connections in a second than the address may open
+	Overburdened                                            // the node has too much to do
 	ShuttingDown                                            // the node drains
 	Internal                                                // our own fault
 )
@@ -172,6 +173,7 @@ func doorAnswer(s Status) answer {
 		{503, "connection-rate", "More connections arrive in a second than the server takes. Try again later."},
 		{503, "ip-connections", "This address has as many connections as it may. Close one, or try again later."},
 		{503, "ip-connection-rate", "This address opens connections faster than it may. Try again later."},
+		{503, "overload", "The server has too much to do and takes few new connections or none. Try again later."},
 		{503, "shutting-down", "The server is shutting down. Connect again; another node will answer."},
 		{500, "internal", "The server made a mistake and logged it."},
 	}[s-NotFound]

@@ -10,6 +10,7 @@ import (
 
 	"shoal/codec/handshake"
 	"shoal/server/channel"
+	"shoal/server/overload"
 	"shoal/server/rate"
 )
 
@@ -27,6 +28,7 @@ type Config struct {
 	Exempt        []netip.Prefix
 	Epoch         time.Time // the beginning of time; all times given later are after it
 	Sessions      func() (open, connected int64)
+	Overload      *overload.Board // while the node has too much to do it lets in none or some; nil: all
 }
 
 const addressesDefault = 1 << 20
@@ -119,6 +121,9 @@ func (c *Control) Full() handshake.Status {
 // arrive decides about a connection. With Done, key is what to give to leave when it has
 // closed, 0 nothing.
 func (c *Control) arrive(now time.Time, from func() netip.Addr) (key uint64, status handshake.Status) {
+	if !c.cfg.Overload.Admits() {
+		return 0, handshake.Overburdened
+	}
 	if status := c.Full(); status.Failed() {
 		return 0, status
 	}

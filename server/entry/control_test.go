@@ -7,6 +7,7 @@ import (
 
 	"shoal/codec/handshake"
 	"shoal/server/channel"
+	"shoal/server/overload"
 )
 
 var epoch = time.Unix(1_700_000_000, 0)
@@ -49,6 +50,38 @@ func TestNothingConfiguredLetsEverythingIn(t *testing.T) {
 			}
 		}
 		c.Leave("42")
+	}
+}
+
+func TestANodeWithTooMuchToDoLetsInAShare(t *testing.T) {
+	board := &overload.Board{}
+	c := newControl(t, Config{Overload: board, AddressConns: 1000})
+	for _, each := range []struct {
+		level overload.Level
+		share float64
+		in    int
+	}{{overload.Calm, 1, 100}, {overload.Refusing, 0, 0}, {overload.Shedding, 0, 0}, {overload.Calm, 0.1, 10}, {overload.Calm, 1, 100}} {
+		board.Post(each.level, each.share)
+		in := 0
+		for range 100 {
+			switch _, s := c.arrive(epoch, from("192.0.2.1")); s {
+			case handshake.Done:
+				in++
+			case handshake.Overburdened:
+			default:
+				t.Fatal(s)
+			}
+		}
+		if in < each.in-1 || in > each.in {
+			t.Errorf("level %v, share %.1f: %d of 100 are in", each.level, each.share, in)
+		}
+	}
+	if n := c.addresses.open(); n != 210 && n != 209 {
+		t.Errorf("%d connections are counted by address: a refused one costs nothing", n)
+	}
+	board.Post(overload.Shedding, 0)
+	if r := c.Connect(epoch, false); r.Refused() {
+		t.Errorf("a connect command: %v; who is in is served", r)
 	}
 }
 

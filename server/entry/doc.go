@@ -1,10 +1,11 @@
 // Package entry decides who may come in, in two places.
 //
 // The first is the upgrade, when the request's head was read and before the 101: [Gate],
-// one for each loop, answers with a [handshake.Status]. Refused is by what the node holds
-// (connections, handshakes under way), by the client's address (connections open, new ones
-// per second) and by new connections per second on the node, in this order: an address over
-// its limits takes nothing from the others' share.
+// one for each loop, answers with a [handshake.Status]. Refused is while the node has too much
+// to do ([overload.Board]), by what it holds (connections, handshakes under way), by the
+// client's address (connections open, new ones per second) and by new connections per second
+// on the node, in this order: an address over its limits takes nothing from the others'
+// share.
 //
 // The second is the connect command, when there is more to go by: [Control.Connect] lets
 // only so many through per second, sessions that come back by a resume token first, and
