@@ -30,6 +30,7 @@ import (
 	"shoal/server/node/route"
 	"shoal/server/node/seal"
 	"shoal/server/node/wire"
+	"shoal/server/overload"
 	"shoal/server/rate"
 	"shoal/server/session"
 	"shoal/server/tenant"
@@ -63,6 +64,7 @@ type Config struct {
 	Entry    *entry.Control   // of connect commands; nil: all are taken
 	Rates    *rate.Commands   // what a session may do in how much time; nil: anything
 	Tenants  *tenant.Set      // who shares the node, and what each may have; nil: everybody is alike
+	Overload *overload.Board  // what is left undone while there is too much to do; nil: nothing
 
 	HistoryMax     int           // publications a history command gives at most; 0 = no limit
 	RecoveryMax    int           // publications a subscription recovers at most; 0 = no limit
@@ -201,6 +203,10 @@ func (n *Node) Publish(ctx context.Context, name string, pub *channel.Publicatio
 	opts, e := n.cfg.Session.Rules.ResolveStream(name)
 	if e == nil {
 		e = opts.CheckData(pub.Data)
+	}
+	if e == nil && n.cfg.Overload.Refuses(opts.LowPriority) {
+		e = channel.ErrTooManyRequests.Err()
+		n.stats.PublishFailed.Add(1)
 	}
 	if e != nil {
 		return channel.Position{}, e

@@ -138,6 +138,10 @@ func (s *Shard) announce(name []byte, sig channel.Signal) {
 	if !s.node.broker.Blocking() && !s.node.dir.Lookup(name).Signals {
 		return // nobody here reads them, and there is no elsewhere
 	}
+	if s.node.cfg.Overload.Refuses(true) { // counts and presence stay right: only the telling is left out
+		s.node.stats.SignalsOmitted.Add(1)
+		return
+	}
 	opts, e := s.node.cfg.Session.Rules.Resolve(stringOf(name))
 	if e != nil {
 		return

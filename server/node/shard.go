@@ -13,6 +13,7 @@ import (
 	"shoal/server/channel"
 	"shoal/server/hub"
 	"shoal/server/node/clientid"
+	"shoal/server/node/evict"
 	"shoal/server/node/fan"
 	"shoal/server/node/recovery"
 	"shoal/server/node/track"
@@ -44,6 +45,7 @@ type Shard struct {
 	filters  *intern.Table
 	expiries *wheel.Wheel // of extras, in seconds
 	tracks   *track.Tracks
+	evict    *evict.Evictor
 
 	// Sessions that wait for something.
 	rests      map[uint32][]byte   // commands not looked at yet, by slot
@@ -101,7 +103,7 @@ func newShard(n *Node, l *loop.Loop) *Shard {
 		recoveries: recovery.New(l, n.cfg.RecoveryBytesMax, &n.stats.Recoveries),
 	}
 	s.fan = fan.New(l, s.hub, s.tracks, n.cfg.Bytes, receivers{s})
-	s.expiries = wheel.New(0, s)
+	s.expiries, s.evict = wheel.New(0, s), evict.New(l, costs{s}, &n.stats.Evicted)
 	return s
 }
 

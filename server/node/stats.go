@@ -6,6 +6,7 @@ import (
 	"shoal/codec/proto"
 	"shoal/server/auth"
 	"shoal/server/channel"
+	"shoal/server/node/evict"
 	"shoal/server/node/recovery"
 	"shoal/server/node/seal"
 )
@@ -26,6 +27,8 @@ type Stats struct {
 	RenewalsPostponed        atomic.Uint64     // credentials and grants that the backend could not be asked about at once
 	StatesFailed             atomic.Uint64     // tries to tell the backend of a channel's state
 	SignalsFailed            atomic.Uint64     // joins and leaves that were not told
+	SignalsOmitted           atomic.Uint64     // joins and leaves left out because there was too much to do
+	Evicted                  evict.Stats       // conns closed for that
 	Insufficient             atomic.Uint64     // memberships that missed a publication
 	Unsubscribed             atomic.Uint64     // memberships ended by the server
 	Recovered, Unrecovered   atomic.Uint64     // subscriptions that asked for what they missed

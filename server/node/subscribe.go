@@ -96,6 +96,9 @@ func (s *Shard) subscribe(slot uint32, ses *session.Session, e *session.Effect) 
 	}
 	r := e.Command.Subscribe
 	w, refused := wishOf(r)
+	if s.node.cfg.Overload.Refuses(e.Options.LowPriority) {
+		refused = channel.ErrTooManyRequests.Err()
+	}
 	if refused != nil {
 		s.refuse(e.ID, e.Channel, channel.Refusal{Err: refused})
 		return

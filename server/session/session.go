@@ -91,6 +91,9 @@ func (s *Session) native() bool    { return s.has(modeNative) }
 // SubCount returns the number of memberships, those being made included.
 func (s *Session) SubCount() int { return int(s.subCount) }
 
+// Silent is for how long no command has been answered.
+func (s *Session) Silent(now Tick) Tick { return now - s.activeAt }
+
 // Missed returns the pongs missed in a row, 0–15.
 func (s *Session) Missed() int { return int(s.beats & 0x0f) }
 
