@@ -30,7 +30,7 @@ var floors = map[string]int{
 	"server/channel": 30, // the nouns: all of floor 3 may use them
 	"server/session": 31, "server/hub": 31, "server/history": 31, "server/presence": 31, "server/auth": 31, "server/broker": 31,
 	"server/backend": 31, "server/filter": 31, "server/rate": 31, "server/entry": 32, "server/tenant": 32,
-	"server/overload": 31, "server/steer": 31, "server/node/evict": 39,
+	"server/overload": 31, "server/steer": 31, "server/node/evict": 39, "server/watch": 40,
 	"server/broker/memory": 40, "server/broker/redis": 40, "server/broker/nats": 40,
 	"server/node/wire": 38, "server/node/track": 38, // parts of the node's parts
 	"server/node/fan": 39, "server/node/route": 39, "server/node/seal": 39, "server/node/cursor": 39, "server/node/recovery": 39, "server/node/clientid": 39, "server/node/occupancy": 39, // parts of the node that know no shard

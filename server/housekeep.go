@@ -41,17 +41,12 @@ func (p *Program) tend(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		p.tendOnce(ctx, n, every > 0 && n%every == 0)
+		p.safely("housekeeping", func() { p.tendOnce(ctx, n, every > 0 && n%every == 0) })
 	}
 }
 
-// tendOnce is the work of second n. A panic in it is logged and not the end of the server.
+// tendOnce is the work of second n.
 func (p *Program) tendOnce(ctx context.Context, n int, positions bool) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.opts.Logger.Error("panic recovered", "where", "housekeeping", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-		}
-	}()
 	backlog := p.loops.Stats().BacklogBytes
 	for _, r := range p.rows {
 		if err := r.l.Post(tending{r, backlog}); err != nil {
@@ -118,11 +113,60 @@ type tending struct {
 // Deliver implements [loop.Message].
 func (t tending) Deliver(*loop.Loop) { t.row.shard.Tend(t.backlog) }
 
+// measure has the watch measure, every overload.interval, until ctx ends.
+func (p *Program) measure(ctx context.Context) error {
+	if p.watch == nil {
+		return nil
+	}
+	tick := time.NewTicker(p.cfg.Overload.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			p.safely("watch", p.watch.Once)
+		}
+	}
+}
+
+// safely calls f. A panic in it is logged and not the end of the server.
+func (p *Program) safely(where string, f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.opts.Logger.Error("panic recovered", "where", where, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
+
+// evict has every loop close some of its conns.
+func (p *Program) evict() {
+	for _, r := range p.rows {
+		act := func() { r.shard.CloseCostly(p.cfg.Overload.ClosePercent, p.cfg.Overload.IdleAfter) }
+		if err := r.l.Post(task(act)); err != nil {
+			return // the loop is busy or has ended: another time
+		}
+	}
+}
+
+// task is a message that does something on a loop.
+type task func()
+
+// Deliver implements [loop.Message].
+func (t task) Deliver(*loop.Loop) { t() }
+
+// ledger is what the server counts of its own memory without pointers.
+func (p *Program) ledger() int64 {
+	s := p.loops.Stats()
+	return s.SlotBytes + s.IndexBytes + s.HeldBytes + int64(p.broker.Stats().HistoryBytes)
+}
+
 // trim has every loop and pool give up what it does not need, and returns to the
 // system what the heap then has too much.
 func (p *Program) trim() {
 	for _, r := range p.rows {
-		if err := r.l.Post(trimming{r}); err != nil {
+		if err := r.l.Post(task(r.trim)); err != nil {
 			return // the loop is busy or has ended: another time
 		}
 	}
@@ -147,17 +191,14 @@ func idleHeap() uint64 {
 	return samples[0].Value.Uint64()
 }
 
-// trimming is the message that has a loop tidy up.
-type trimming struct{ row *row }
-
-// Deliver implements [loop.Message].
-func (t trimming) Deliver(*loop.Loop) {
-	t.row.buffers.Trim()
-	t.row.ws.Trim()
-	if t.row.echo != nil {
-		t.row.echo.Trim()
+// trim has a loop tidy up.
+func (r *row) trim() {
+	r.buffers.Trim()
+	r.ws.Trim()
+	if r.echo != nil {
+		r.echo.Trim()
 	}
-	t.row.door.Trim()
-	t.row.gate.Trim()
-	t.row.shard.Trim()
+	r.door.Trim()
+	r.gate.Trim()
+	r.shard.Trim()
 }

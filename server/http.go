@@ -137,9 +137,12 @@ func mountDebug(m *http.ServeMux, prefix string) {
 	m.Handle("/debug/vars", expvar.Handler())
 }
 
-// health answers {} while the node serves.
+// health answers {} while the node serves; 503 from overload.unhealthy_level on, for balancers.
 func (p *Program) health(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
+	if from := p.cfg.Overload.UnhealthyLevel; from > 0 && int(p.overload.Level()) >= from {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
 	if _, err := w.Write([]byte("{}")); err != nil {
 		p.opts.Logger.Debug("health was not sent", "error", err)
 	}

@@ -12,9 +12,12 @@ import (
 	"shoal/server/channel"
 	"shoal/server/entry"
 	"shoal/server/metrics"
+	"shoal/server/node/evict"
 	"shoal/server/node/seal"
+	"shoal/server/overload"
 	"shoal/server/tenant"
 	transport "shoal/server/transport/ws"
+	"shoal/server/watch"
 	"shoal/tuning"
 )
 
@@ -22,7 +25,7 @@ import (
 func (p *Program) sources() metrics.Sources {
 	return metrics.Sources{
 		Version: p.opts.Version, Loop: p.loopSnapshot, WebSocket: p.webSocketSnapshot,
-		Node: p.nodeSnapshot, Memory: p.memorySnapshot,
+		Node: p.nodeSnapshot, Memory: p.memorySnapshot, Overload: p.overloadSnapshot(),
 	}
 }
 
@@ -207,5 +210,28 @@ func coded(code uint32, n uint64) metrics.Labeled {
 
 func (p *Program) memorySnapshot() metrics.MemorySnapshot {
 	buffers, bytes := p.buffers.InUse()
-	return metrics.MemorySnapshot{Buffers: buffers, BufferBytes: bytes, SharedBytes: p.loops.Stats().HeldBytes, InternedStrings: p.node.Stats().Interned.Load()}
+	f := watch.NewRuntime().Read()
+	return metrics.MemorySnapshot{GCPercent: f.Percent, MemoryLimit: f.Limit, Buffers: buffers, BufferBytes: bytes, SharedBytes: p.loops.Stats().HeldBytes, InternedStrings: p.node.Stats().Interned.Load()}
+}
+
+// overloadSnapshot gives the source of what is left undone; nil while that is nothing ever.
+func (p *Program) overloadSnapshot() func() metrics.OverloadSnapshot {
+	if p.overload == nil {
+		return nil
+	}
+	return func() metrics.OverloadSnapshot {
+		s := p.node.Stats()
+		out := metrics.OverloadSnapshot{Level: int(p.overload.Level()), Share: p.overload.Share(), SignalsOmitted: s.SignalsOmitted.Load()}
+		p.watch.Each(func(s overload.Signal, value float64) {
+			out.Signals = append(out.Signals, metrics.Value{Label: s.String(), Value: value})
+		})
+		p.overload.EachChange(func(t overload.Transition, n uint64) {
+			label := t.From.String() + "," + t.To.String() + "," + t.Reason.String()
+			out.Transitions = append(out.Transitions, metrics.Labeled{Label: label, Count: n})
+		})
+		s.Evicted.Each(func(why evict.Reason, n uint64) {
+			out.Closed = append(out.Closed, metrics.Labeled{Label: why.String(), Count: n})
+		})
+		return out
+	}
 }

@@ -30,10 +30,12 @@ import (
 	"shoal/server/config"
 	"shoal/server/entry"
 	"shoal/server/node"
+	"shoal/server/overload"
 	"shoal/server/rate"
 	"shoal/server/tenant"
 	"shoal/server/transport/door"
 	"shoal/server/transport/ws"
+	"shoal/server/watch"
 	"shoal/tuning"
 )
 
@@ -48,6 +50,13 @@ type Options struct {
 
 	// NewPoller replaces the kernel in tests; see loop.Config. nil = the real one.
 	NewPoller func(i int) (poll.Poller, poll.Sys, error)
+
+	// Sample replaces what is measured of overload in tests; nil = the real one.
+	Sample func() overload.Sample
+
+	// SetGCPercent has the collector's percentage follow the heap, see [steer.Steer]; nil = the
+	// collector is left alone, as a program that has this one inside it will want.
+	SetGCPercent func(percent int)
 
 	// Embed is for a program that has this one inside it; the zero value serves alone.
 	Embed Embed
@@ -77,8 +86,11 @@ type Program struct {
 	backend backend.Backend // nil: there is none
 	rates   *rate.Commands
 	tenants *tenant.Set // nil: there are none
-	rows    []*row
-	door    door.Stats
+	// What is left undone while there is too much to do; nil: nothing.
+	overload *overload.Board
+	watch    *watch.Watch // nil: there is nothing to watch for
+	rows     []*row
+	door     door.Stats
 
 	started  time.Time
 	ran      bool // Run or Close was called
@@ -125,6 +137,9 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 		buffers: buffer.New(buffer.Config{}),
 		out:     door.NewListener(waitingMax, requestConnsMax),
 	}
+	if cfg.Overload.Enabled {
+		p.overload = &overload.Board{}
+	}
 	p.workers = worker.New(p.workerConfig())
 	entryConfig, err := p.entryConfig()
 	if err != nil {
@@ -143,6 +158,9 @@ func New(cfg config.Config, opts Options) (*Program, error) {
 	}
 	if err := p.openLoops(); err != nil {
 		return nil, err
+	}
+	if p.watch, err = watch.New(p.watchConfig()); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	if err := p.listen(); err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -315,6 +333,7 @@ func (p *Program) Run(ctx context.Context) error {
 	g.Go(func() error { return p.loops.Run(context.WithoutCancel(ctx)) })
 	g.Go(func() error { return p.housekeep(ctx) })
 	g.Go(func() error { return p.tend(ctx) })
+	g.Go(func() error { return p.measure(ctx) })
 	p.serve(g, handlers.public, p.out)
 	if p.internal != nil {
 		p.serve(g, handlers.internal, p.internal)

@@ -30,6 +30,7 @@ import (
 	"shoal/server/tenant"
 	"shoal/server/transport/door"
 	"shoal/server/transport/ws"
+	"shoal/server/watch"
 )
 
 // This file translates the configuration, whose keys are the users', into that of
@@ -89,7 +90,7 @@ func (p *Program) nodeConfig() (node.Config, error) {
 		Random: p.opts.Random, Logger: p.opts.Logger, Bytes: p.bytes,
 		Commands:        proto.Limits{MessageBytesMax: p.cfg.WebSocket.InflatedLimit()},
 		WaitingBytesMax: p.cfg.WebSocket.MessageSizeLimit,
-		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock, Entry: p.entry, Rates: p.rates, Tenants: p.tenants,
+		Workers:         p.workers, Backend: p.backend, Clock: p.opts.Clock, Entry: p.entry, Rates: p.rates, Tenants: p.tenants, Overload: p.overload,
 		Emulated:         p.emulatedHeaders(),
 		RecoveryBytesMax: recoveryShare(p.cfg.Client.RecoveryBacklogLimit, p.loopCount()),
 		HistoryMax:       p.cfg.Client.HistoryMaxPublicationLimit, RecoveryMax: p.cfg.Client.RecoveryMaxPublicationLimit,
@@ -300,12 +301,21 @@ func (p *Program) entryConfig() (entry.Config, error) {
 	return entry.Config{
 		ConnsMax: c.ConnectionLimit, ConnRate: c.ConnectionRateLimit, UserConns: c.UserConnectionLimit,
 		AddressConns: a.IPConnectionLimit, AddressRate: a.IPConnectionRate, AddressBurst: a.IPConnectionBurst, Exempt: exempt,
-		HandshakesMax: a.HandshakeLimit, ConnectRate: a.ConnectRate, Epoch: p.started,
+		HandshakesMax: a.HandshakeLimit, ConnectRate: a.ConnectRate, Epoch: p.started, Overload: p.overload,
 		Sessions: func() (open, connected int64) {
 			s := p.node.Stats()
 			return s.Sessions.Load(), s.Connected.Load()
 		},
 	}, err
+}
+
+// watchConfig says what is measured and what follows from it.
+func (p *Program) watchConfig() watch.Config {
+	return watch.Config{
+		Loops: p.loops, Clock: p.opts.Clock, Logger: p.opts.Logger,
+		Board: p.overload, Levels: p.cfg.Overload.Config(), Evict: p.evict, Sample: p.opts.Sample,
+		SetGCPercent: p.opts.SetGCPercent, Headroom: int64(p.cfg.GC.Headroom), Ledger: p.ledger,
+	}
 }
 
 // prefixes reads the networks and addresses of an option.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"runtime"
@@ -73,7 +74,7 @@ func serve(ctx context.Context, cfg config.Config, logger *slog.Logger, to Proce
 	warnOfHost(cfg, logger)
 	warnOfOpenDoors(cfg, logger)
 	program, err := server.New(cfg, server.Options{
-		Version: to.versionText(), Clock: to.Clock, Logger: logger, Random: randomKey(), UID: rand.Text(),
+		Version: to.versionText(), Clock: to.Clock, Logger: logger, Random: randomKey(), UID: rand.Text(), SetGCPercent: steering(cfg.GC),
 	})
 	if err != nil {
 		return err
@@ -104,9 +105,24 @@ func setRuntime(cfg *config.Config) {
 	if cfg.GC.Percent != 0 {
 		debug.SetGCPercent(cfg.GC.Percent)
 	}
-	if cfg.GC.MemoryLimit != 0 {
-		debug.SetMemoryLimit(int64(cfg.GC.MemoryLimit))
+	switch limit := cfg.GC.MemoryLimit; {
+	case limit > 0:
+		debug.SetMemoryLimit(int64(limit))
+	case limit < 0:
+		debug.SetMemoryLimit(math.MaxInt64)
+	case os.Getenv("GOMEMLIMIT") == "":
+		if room, ok := tuning.ReadMemory().Smallest(); ok {
+			debug.SetMemoryLimit(int64(min(room.Limit, math.MaxInt64) / 10 * 9))
+		}
 	}
+}
+
+// steering is what the server sets the collector's percentage with; nil when somebody has set one.
+func steering(gc config.GC) func(percent int) {
+	if gc.Percent != 0 || gc.Headroom == 0 || os.Getenv("GOGC") != "" {
+		return nil
+	}
+	return func(percent int) { debug.SetGCPercent(percent) }
 }
 
 // warnOfHost says which limits of the host are low.

@@ -4,39 +4,41 @@ import (
 	"time"
 
 	"shoal/server/channel"
+	"shoal/server/overload"
 	"shoal/server/tenant"
 )
 
 // Config is the whole configuration of a shoal server. The zero value is not useful: start from Default. Every duration
 // is written with a unit ("25s", "100ms"); every size is a count of bytes unless the text says otherwise.
 type Config struct {
-	HTTPServer    HTTPServer     `key:"http_server"`
-	HTTPAPI       HTTPAPI        `key:"http_api"`
-	GRPCAPI       GRPCAPI        `key:"grpc_api"`
-	Client        Client         `key:"client"`
-	Channel       channel.Config `key:"channel"`
-	ChannelProxy  ChannelProxies `key:"channel.proxy"`
-	RPC           RPC            `key:"rpc"`
-	Proxies       []NamedProxy   `key:"proxies" like:"channel.proxy.subscribe" doc:"Further proxies, by name, for the *_proxy_name options of namespaces."`
-	WebSocket     WebSocket      `key:"websocket"`
-	Engine        Engine         `key:"engine"`
-	Node          Node           `key:"node"`
-	Admission     Admission      `key:"admission"`
-	Tenants       tenant.Config  `key:"tenants"`
-	Loop          Loop           `key:"loop"`
-	Handshake     Handshake      `key:"handshake"`
-	Heartbeat     Heartbeat      `key:"heartbeat"`
-	TCP           TCP            `key:"tcp"`
-	ProxyProtocol ProxyProtocol  `key:"proxy_protocol"`
-	GC            GC             `key:"gc"`
-	Shutdown      Shutdown       `key:"shutdown"`
-	Log           Log            `key:"log"`
-	Prometheus    Endpoint       `key:"prometheus"`
-	Health        Endpoint       `key:"health"`
-	Swagger       Endpoint       `key:"swagger"`
-	Debug         Endpoint       `key:"debug"`
-	Echo          Echo           `key:"echo"`
-	Dev           bool           `key:"dev" doc:"Development profile: the demo page at /, anonymous clients that may subscribe and publish, the API key dev, metrics and debug endpoints, all on 127.0.0.1. Anything set explicitly wins."`
+	HTTPServer    HTTPServer       `key:"http_server"`
+	HTTPAPI       HTTPAPI          `key:"http_api"`
+	GRPCAPI       GRPCAPI          `key:"grpc_api"`
+	Client        Client           `key:"client"`
+	Channel       channel.Config   `key:"channel"`
+	ChannelProxy  ChannelProxies   `key:"channel.proxy"`
+	RPC           RPC              `key:"rpc"`
+	Proxies       []NamedProxy     `key:"proxies" like:"channel.proxy.subscribe" doc:"Further proxies, by name, for the *_proxy_name options of namespaces."`
+	WebSocket     WebSocket        `key:"websocket"`
+	Engine        Engine           `key:"engine"`
+	Node          Node             `key:"node"`
+	Admission     Admission        `key:"admission"`
+	Tenants       tenant.Config    `key:"tenants"`
+	Overload      overload.Options `key:"overload"`
+	Loop          Loop             `key:"loop"`
+	Handshake     Handshake        `key:"handshake"`
+	Heartbeat     Heartbeat        `key:"heartbeat"`
+	TCP           TCP              `key:"tcp"`
+	ProxyProtocol ProxyProtocol    `key:"proxy_protocol"`
+	GC            GC               `key:"gc"`
+	Shutdown      Shutdown         `key:"shutdown"`
+	Log           Log              `key:"log"`
+	Prometheus    Endpoint         `key:"prometheus"`
+	Health        Endpoint         `key:"health"`
+	Swagger       Endpoint         `key:"swagger"`
+	Debug         Endpoint         `key:"debug"`
+	Echo          Echo             `key:"echo"`
+	Dev           bool             `key:"dev" doc:"Development profile: the demo page at /, anonymous clients that may subscribe and publish, the API key dev, metrics and debug endpoints, all on 127.0.0.1. Anything set explicitly wins."`
 }
 
 // HTTPServer says where the server listens. One port takes WebSocket clients and plain HTTP requests alike.

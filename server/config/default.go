@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"shoal/server/channel"
+	"shoal/server/overload"
 	"shoal/server/tenant"
 )
 
@@ -41,8 +42,9 @@ func Default() Config {
 		WebSocket: WebSocket{
 			HandlerPrefix: "/connection/websocket", MessageSizeLimit: 64 * kib, MessageTimeout: time.Minute, CompressionLevel: 1, ControlFrameLimit: 30,
 		},
-		Engine:  Engine{Type: "memory"},
-		Tenants: tenant.Config{Claim: tenant.ClaimDefault},
+		Engine:   Engine{Type: "memory"},
+		Tenants:  tenant.Config{Claim: tenant.ClaimDefault},
+		Overload: overload.DefaultOptions(),
 		Loop: Loop{
 			Tick: 100 * time.Millisecond, AcceptBatch: 64, NodeBacklogSize: 256 * mib, ReadBufferSize: 64 * kib,
 			MailboxSize: 64 * kib, FlushSlice: 128, CloseTimeout: 5 * time.Second, MemoryTrimPeriod: 30 * time.Second,
@@ -56,6 +58,7 @@ func Default() Config {
 		TCP: TCP{
 			KeepAliveIdle: 300 * time.Second, KeepAliveInterval: 15 * time.Second, KeepAliveCount: 3,
 		},
+		GC:         GC{Headroom: 64 * mib},
 		Shutdown:   Shutdown{Timeout: 30 * time.Second},
 		Log:        Log{Level: "info", Format: "text"},
 		Prometheus: Endpoint{HandlerPrefix: "/metrics"},

@@ -68,8 +68,9 @@ type ProxyProtocol struct {
 
 // GC tunes the garbage collector (Shoal's own).
 type GC struct {
-	Percent     int `key:"percent" doc:"Heap growth in percent that starts a collection; 0 = GOGC, or 100; -1 = off (needs gc.memory_limit)."`
-	MemoryLimit int `key:"memory_limit" doc:"Bytes the Go runtime tries to stay below; 0 = GOMEMLIMIT, or none."`
+	Percent     int `key:"percent" doc:"Heap growth in percent that starts a collection; 0 = GOGC, or as gc.headroom says; -1 = off (needs gc.memory_limit)."`
+	Headroom    int `key:"headroom" doc:"Bytes of garbage that may gather before a collection, at most, unless collections come too often; what is given is less where less has to be looked at, and follows the heap by the second. At least 4194304; 0 = gc.percent, or 100 percent. No effect with gc.percent or GOGC."`
+	MemoryLimit int `key:"memory_limit" doc:"Bytes the Go runtime tries to stay below; 0 = GOMEMLIMIT, or nine tenths of what the control group or the host has; -1 = none."`
 }
 
 // Shutdown bounds the graceful end.
@@ -195,8 +196,11 @@ func (v *validator) wholeSeconds(key string, d, low time.Duration) {
 func (v *validator) rest(c Config) {
 	v.within("shutdown.timeout", c.Shutdown.Timeout, 0, day)
 	v.between("gc.percent", c.GC.Percent, -1, 10_000)
-	v.atLeast("gc.memory_limit", c.GC.MemoryLimit, 0)
-	if c.GC.Percent == -1 && c.GC.MemoryLimit == 0 {
+	v.atLeast("gc.memory_limit", c.GC.MemoryLimit, -1)
+	if h := c.GC.Headroom; h != 0 {
+		v.between("gc.headroom", h, 4*mib, 1<<40)
+	}
+	if c.GC.Percent == -1 && c.GC.MemoryLimit <= 0 {
 		v.refuse("gc.percent", "without a collector and without a limit memory only grows", "set gc.memory_limit")
 	}
 	switch c.Log.Level {

@@ -31,6 +31,7 @@ func (c Config) Validate() error {
 	v.heartbeat(c.Heartbeat, c.Client)
 	v.admission(c.Admission, c.Client)
 	v.faults(c.Tenants.Faults(c.Channel.Private()))
+	v.faults(c.Overload.Faults())
 	v.kernel(c.TCP, c.ProxyProtocol)
 	v.rest(c)
 	return errors.Join(v.errs...)

@@ -40,7 +40,13 @@ func full() Sources {
 				APIRequests: []Labeled{{"publish", 9}}, APIErrors: []Labeled{{"107", 1}},
 			}
 		},
-		Memory: func() MemorySnapshot { return MemorySnapshot{SharedBytes: 99} },
+		Memory: func() MemorySnapshot { return MemorySnapshot{SharedBytes: 99, GCPercent: 25, MemoryLimit: 1 << 30} },
+		Overload: func() OverloadSnapshot {
+			return OverloadSnapshot{
+				Level: 1, Share: 0.25, Signals: []Value{{"lag", 0.75}}, Transitions: []Labeled{{"0,1,lag", 2}, {"1,0,recovered", 1}},
+				Closed: []Labeled{{"idle", 3}}, SignalsOmitted: 4,
+			}
+		},
 	}
 }
 

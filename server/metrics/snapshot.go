@@ -150,6 +150,24 @@ type MemorySnapshot struct {
 	Buffers, BufferBytes int64 // borrowed
 	SharedBytes          int64 // immutable messages still referred to
 	InternedStrings      int64
+	GCPercent            int   // heap growth that starts a collection
+	MemoryLimit          int64 // that the Go runtime tries to stay below
+}
+
+// OverloadSnapshot is what is left undone because there is too much to do, and why.
+type OverloadSnapshot struct {
+	Level          int     // 0 to 3
+	Share          float64 // of the new connections that are let in
+	Signals        []Value // as last measured
+	Transitions    []Labeled
+	Closed         []Labeled // connections, by reason
+	SignalsOmitted uint64    // joins and leaves
+}
+
+// Value is one value of a gauge that has a label.
+type Value struct {
+	Label string
+	Value float64
 }
 
 // Sources says where snapshots come from. A nil function leaves its metrics out. The functions are called on the
@@ -160,6 +178,7 @@ type Sources struct {
 	WebSocket func() WebSocketSnapshot
 	Node      func() NodeSnapshot
 	Memory    func() MemorySnapshot
+	Overload  func() OverloadSnapshot
 }
 
 // snapshot is all of them, taken once for a scrape.
@@ -169,12 +188,13 @@ type snapshot struct {
 	webSocket *WebSocketSnapshot
 	node      *NodeSnapshot
 	memory    *MemorySnapshot
+	overload  *OverloadSnapshot
 }
 
 func (s *Sources) take() snapshot {
 	return snapshot{
 		version: s.Version, loop: call(s.Loop), webSocket: call(s.WebSocket), node: call(s.Node),
-		memory: call(s.Memory),
+		memory: call(s.Memory), overload: call(s.Overload),
 	}
 }
 

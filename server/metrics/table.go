@@ -31,7 +31,7 @@ type emit func(label string, value float64)
 
 // families is every metric of the server, apart from the go_ and process_ ones of the runtime.
 func families() []family {
-	return slices.Concat(webSocketFamilies(), loopFamilies(), sessionFamilies(), recoveryFamilies(), tenantFamilies(), hookFamilies(), apiFamilies(), resourceFamilies())
+	return slices.Concat(webSocketFamilies(), loopFamilies(), sessionFamilies(), recoveryFamilies(), tenantFamilies(), hookFamilies(), apiFamilies(), overloadFamilies(), resourceFamilies())
 }
 
 func webSocketFamilies() []family {
@@ -303,6 +303,31 @@ func apiFamilies() []family {
 	}
 }
 
+// overloadFamilies are about work that is left undone.
+func overloadFamilies() []family {
+	of := func(s *snapshot) *OverloadSnapshot { return s.overload }
+	return []family{
+		one("shoal_overload_level", gauge, "What is left undone: 0 nothing, 1 new connections, 2 and work of low priority, 3 and connections are closed.",
+			of, func(o *OverloadSnapshot) float64 { return float64(o.Level) }),
+		one("shoal_overload_admitted_ratio", gauge, "Part of the new connections that is let in: below 1 at any level and during the slow start.",
+			of, func(o *OverloadSnapshot) float64 { return o.Share }),
+		{
+			"shoal_overload_signal", gauge, "signal", "What overload is judged by, as last measured: seconds, or parts of the whole.",
+			func(s *snapshot, emit emit) {
+				if s.overload != nil {
+					for _, v := range s.overload.Signals {
+						emit(v.Label, v.Value)
+					}
+				}
+			},
+		},
+		many("shoal_overload_transitions_total", "from,to,reason", "Changes of the overload level.", of, func(o *OverloadSnapshot) []Labeled { return o.Transitions }),
+		many("shoal_overload_closed_total", "reason", "Connections closed at overload level 3.", of, func(o *OverloadSnapshot) []Labeled { return o.Closed }),
+		one("shoal_overload_signals_omitted_total", counter, "Joins and leaves not told at overload level 2 and above.",
+			of, func(o *OverloadSnapshot) float64 { return float64(o.SignalsOmitted) }),
+	}
+}
+
 func resourceFamilies() []family {
 	memory := func(s *snapshot) *MemorySnapshot { return s.memory }
 	return []family{
@@ -311,6 +336,9 @@ func resourceFamilies() []family {
 		one("shoal_buffers_borrowed_bytes", gauge, "Bytes of the buffers in use.", memory, func(m *MemorySnapshot) float64 { return float64(m.BufferBytes) }),
 		one("shoal_shared_bytes", gauge, "Encoded messages somebody still has to be sent.", memory,
 			func(m *MemorySnapshot) float64 { return float64(m.SharedBytes) }),
+		one("shoal_gc_percent", gauge, "Heap growth in percent that starts a collection; -1 = none does.", memory, func(m *MemorySnapshot) float64 { return float64(m.GCPercent) }),
+		one("shoal_memory_limit_bytes", gauge, "Memory the Go runtime tries to stay below; 2^63-1 = no limit.", memory,
+			func(m *MemorySnapshot) float64 { return float64(m.MemoryLimit) }),
 		one("shoal_interned_strings", gauge, "Names of users and their infos held.", memory, func(m *MemorySnapshot) float64 { return float64(m.InternedStrings) }),
 	}
 }
