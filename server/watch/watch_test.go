@@ -168,6 +168,22 @@ func TestTheFiguresAreThoseOfTheRuntime(t *testing.T) {
 	}
 }
 
+func TestLongPassesAreLagThoughTheSoundingsAreQuick(t *testing.T) {
+	g, c := loops(t, 1, 64), &clock{now: time.Unix(100, 0)}
+	w, err := New(Config{Loops: g, Clock: c.read, Board: &overload.Board{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Loop(0).Post(message(func() { time.Sleep(100 * time.Millisecond) })); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is counted", func() bool { return g.Stats().Lag.Max() > 50*time.Millisecond })
+	s := w.measure(c.pass(time.Second), time.Second, &Figures{})
+	if got := s[overload.Lag]; got < 0.05 {
+		t.Errorf("lag of %.3f s, and a pass of 100 ms in a second", got)
+	}
+}
+
 func TestTheFirstMeasurementHasNothingToCompareWith(t *testing.T) {
 	c, board := &clock{now: time.Unix(100, 0)}, &overload.Board{}
 	var logged strings.Builder
