@@ -272,7 +272,7 @@ func synthetic(t testing.TB, n int, who population) (p *Program, k *nullNet, sto
 // syntheticThen is synthetic on a null kernel that has something to do then.
 func syntheticThen(t testing.TB, k *nullNet) (p *Program, _ *nullNet, stop func()) {
 	t.Helper()
-	cfg, _, err := config.Load(config.LoadOptions{Environ: []string{}, Flags: map[string]any{"dev": true, "loop.loops": 1, "loop.memory_trim_period": "0s",
+	cfg, _, err := config.Load(config.LoadOptions{Environ: []string{}, Flags: map[string]any{"dev": true, "loop.loops": 1, "loop.memory_trim_period": "0s", "overload.enabled": false,
 		"client.token.hmac_secret_key": budgetSecret}})
 	if err != nil {
 		t.Fatal(err)

@@ -8,15 +8,15 @@ import (
 // Config is fixed for the life of a Steer. Zero fields mean what is said beside them.
 type Config struct {
 	HeadroomMax  int64   // bytes of garbage that are worth no collection, unless they come too often; 0 = 64 MiB
-	PerSecondMax float64 // collections; 0 = 4
-	ShareMax     float64 // of the processors' time; 0 = 0.02
+	PerSecondMax float64 // collections; 0 = 2
+	ShareMax     float64 // of the processors' time; 0 = 0.01
 }
 
 const (
 	headroomMin     = 4 << 20 // Go's own: it begins with a heap of 4 MiB
 	headroomDefault = 64 << 20
-	perSecond       = 4
-	shareOfTime     = 0.02
+	perSecond       = 2
+	shareOfTime     = 0.01
 	pointerFree     = 8   // the part of memory without pointers that is given as room
 	doublingsMax    = 8   // from headroomMin beyond any headroom
 	changeMin       = 0.1 // of the percentage: smaller changes are not made

@@ -98,8 +98,8 @@ func TestManyCollectionsAreBoundedByMoreRoom(t *testing.T) {
 	p.run(s, 60)
 	before := p.collections
 	p.run(s, 60)
-	if n := p.collections - before; n > 4*60 {
-		t.Errorf("%d collections in a minute, want 4 a second at most", n)
+	if n := p.collections - before; n > 2*60 {
+		t.Errorf("%d collections in a minute, want 2 a second at most", n)
 	}
 	if p.peak > (10+64)*mib+8*mib {
 		t.Errorf("the heap grew to %d MiB", p.peak/mib)
