@@ -18,6 +18,7 @@ import (
 	"shoal/server/config"
 	"shoal/server/node"
 	"shoal/server/overload"
+	"shoal/server/tenant"
 )
 
 // gauge is a measurement that a test sets.
@@ -194,6 +195,22 @@ func TestAtLevelTwoWorkOfLowPriorityIsLeftUndone(t *testing.T) {
 	}
 	if got := strings.Join(seen, " "); got != `"room" "low:room" join` {
 		t.Errorf("the member was told: %s", got)
+	}
+}
+
+func TestAtLevelTwoBasicTenantsWaitForOthers(t *testing.T) {
+	r, g := burdened(t, tenanted(tenant.Limits{Class: "basic"}))
+	basic, standard := r.member(t, "acme"), r.member(t, "blue")
+	r.at(t, g, overload.Sample{overload.Memory: 0.95}, overload.Sparing)
+	if got := fmt.Sprint(basic.codes("acme:x")); got != "[111 111 0 0 0 0]" {
+		t.Errorf("the basic tenant is answered %s", got)
+	}
+	if got := fmt.Sprint(standard.codes("blue:x")); got != "[0 0 0 0 0 0]" {
+		t.Errorf("the other is answered %s", got)
+	}
+	r.at(t, g, overload.Sample{}, overload.Calm)
+	if got := fmt.Sprint(basic.codes("acme:x")); got != "[0 0 0 0 0 0]" {
+		t.Errorf("calm again, the basic tenant is answered %s", got)
 	}
 }
 

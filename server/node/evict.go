@@ -8,6 +8,12 @@ import (
 	"shoal/server/session"
 )
 
+// spares says that what a session asks for in a channel with these options is left undone
+// now, because the channel or the session's tenant has to wait for others.
+func (s *Shard) spares(slot uint32, opts *channel.Options) bool {
+	return s.node.cfg.Overload.Refuses(opts.LowPriority || s.tenants.Basic(slot))
+}
+
 // CloseCostly begins to close so many percent of the loop's conns, see [evict.Evictor.Begin]; idle is
 // how long no command has come from those that are idle, 0 = none are. On the loop.
 func (s *Shard) CloseCostly(percent int, idle time.Duration) {

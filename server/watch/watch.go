@@ -17,10 +17,10 @@ type Config struct {
 	Clock  func() time.Time
 	Logger *slog.Logger
 
-	Board   *overload.Board // nil: nothing is left undone
-	Levels  overload.Config
-	Evict func()                 // has every loop close some conns; called after each measurement at level 3
-	Sample  func() overload.Sample // in place of what is measured, in tests; nil: that
+	Board  *overload.Board // nil: nothing is left undone
+	Levels overload.Config
+	Evict  func()                 // has every loop close some conns; called after each measurement at level 3
+	Sample func() overload.Sample // in place of what is measured, in tests; nil: that
 
 	SetGCPercent func(percent int) // nil: the collector is left alone
 	Headroom     int64             // see steer.Config
@@ -127,7 +127,7 @@ func (w *Watch) tell(t overload.Transition) {
 	now := [...]string{
 		"everything is done again; new connections come in by and by, all of them in " + w.machine.Opening().String(),
 		"new connections are refused with 503",
-		"new connections are refused, joins and leaves are not told, channels of low priority are closed",
+		"new connections are refused, joins and leaves are not told, channels of low priority and basic tenants take no subscriptions and publications",
 		"as at level 2, and connections are closed: large backlogs first, then idle ones",
 	}[t.To]
 	if t.Reason == overload.Recovered {
