@@ -57,7 +57,7 @@ func (s *target) call(t testing.TB, method, body string) []byte {
 func startShoal(t testing.TB, p profile) *target {
 	t.Helper()
 	cfg, _, err := config.Load(config.LoadOptions{Environ: []string{}, Flags: map[string]any{
-		"http_server.address": "127.0.0.1", "http_server.port": 0, "log.level": "error",
+		"http_server.address": "127.0.0.1", "http_server.port": 0, "log.level": "error", "overload.enabled": false,
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ type Config struct {
 
 	Board  *overload.Board // nil: nothing is left undone
 	Levels overload.Config
-	Evict  func()                 // has every loop close some conns; called after each measurement at level 3
+	Evict  func()                 // has every loop close some conns; called at level 3, once a second at most
 	Sample func() overload.Sample // in place of what is measured, in tests; nil: that
 
 	SetGCPercent func(percent int) // nil: the collector is left alone
@@ -36,6 +36,7 @@ type Watch struct {
 	soundings []*sounding
 	last      time.Time
 	lag       loop.Lag // as of then
+	evicted   time.Time
 
 	sample [len(overload.Sample{})]atomic.Uint64 // the last one, in millionths
 }
@@ -117,10 +118,14 @@ func (w *Watch) judge(now time.Time, s overload.Sample) {
 		w.cfg.Board.Count(t)
 		w.tell(t)
 	}
-	if w.machine.Level() == overload.Shedding {
+	if w.machine.Level() == overload.Shedding && now.Sub(w.evicted) >= evictPause {
+		w.evicted = now
 		w.cfg.Evict()
 	}
 }
+
+// evictPause is a second, and some room for a measurement that comes early.
+const evictPause = 900 * time.Millisecond
 
 // tell logs a transition: why, and what follows.
 func (w *Watch) tell(t overload.Transition) {

@@ -201,8 +201,8 @@ func TestTheFirstMeasurementHasNothingToCompareWith(t *testing.T) {
 	if board.Level() != overload.Calm || evicted != 0 {
 		t.Errorf("level %v, evicted %d times", board.Level(), evicted)
 	}
-	for range 3 {
-		c.pass(time.Second)
+	for range 6 {
+		c.pass(time.Second / 2)
 		w.Once()
 	}
 	if board.Level() != overload.Shedding || evicted != 3 || board.Admits() {
