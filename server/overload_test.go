@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -286,7 +287,14 @@ func TestEachSignalIsMeasured(t *testing.T) {
 		level  overload.LevelOptions
 		burden func(ctx context.Context, r *rig)
 	}{
-		{overload.Memory, overload.LevelOptions{Memory: 1}, nil},
+		{overload.Memory, overload.LevelOptions{Memory: 1}, func(ctx context.Context, _ *rig) {
+			ballast := make([]byte, 16<<20)
+			was := debug.SetMemoryLimit(256 << 20)
+			runtime.GC()
+			<-ctx.Done()
+			debug.SetMemoryLimit(was)
+			runtime.KeepAlive(ballast)
+		}},
 		{overload.GC, overload.LevelOptions{GC: 1}, func(ctx context.Context, _ *rig) {
 			for ctx.Err() == nil {
 				runtime.GC()
@@ -309,12 +317,10 @@ func TestEachSignalIsMeasured(t *testing.T) {
 				o.Enabled, o.Interval, o.RiseAfter, o.FallAfter = true, 100*time.Millisecond, 0, 0
 				o.Level1, o.Level2, o.Level3 = c.level, overload.LevelOptions{}, overload.LevelOptions{}
 			}))
-			if c.burden != nil {
-				ctx, cancel := context.WithCancel(context.Background())
-				ended := make(chan struct{})
-				go func() { defer close(ended); c.burden(ctx, r) }()
-				defer func() { cancel(); <-ended }()
-			}
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan struct{})
+			go func() { defer close(ended); c.burden(ctx, r) }()
+			defer func() { cancel(); <-ended }()
 			rose := func() (n uint64) {
 				r.p.overload.EachChange(func(tr overload.Transition, times uint64) {
 					if tr.To == overload.Refusing && tr.Reason == c.signal {

@@ -9,7 +9,7 @@ import (
 
 // Room is memory that the process shares with others: that of a control group, or of the host.
 type Room struct {
-	Name  string // "cgroup" or "host"
+	Host  bool   // of the host; else of a control group
 	Limit uint64 // bytes, never 0
 	Used  uint64 // bytes, without what the kernel could give up at once; may exceed Limit
 }
@@ -22,17 +22,8 @@ type Memory []Room
 
 // Smallest is the room with the lowest limit; ok is false when none is known.
 func (m Memory) Smallest() (r Room, ok bool) {
-	return m.best(func(a, b Room) bool { return a.Limit < b.Limit })
-}
-
-// Fullest is the room of which the largest part is used; ok is false when none is known.
-func (m Memory) Fullest() (r Room, ok bool) {
-	return m.best(func(a, b Room) bool { return a.Part() > b.Part() })
-}
-
-func (m Memory) best(better func(a, b Room) bool) (r Room, ok bool) {
 	for i, each := range m {
-		if i == 0 || better(each, r) {
+		if i == 0 || each.Limit < r.Limit {
 			r = each
 		}
 	}
@@ -43,7 +34,7 @@ func (m Memory) best(better func(a, b Room) bool) (r Room, ok bool) {
 func readMemory(root fs.FS) (m Memory) {
 	if host := fieldsOf(root, "proc/meminfo"); host["MemTotal:"] > 0 && host["MemAvailable:"] > 0 {
 		total := host["MemTotal:"] * 1024 // "kB" are KiB
-		m = append(m, Room{"host", total, total - min(host["MemAvailable:"]*1024, total)})
+		m = append(m, Room{true, total, total - min(host["MemAvailable:"]*1024, total)})
 	}
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
@@ -80,7 +71,7 @@ func roomsOf(root fs.FS, mount, group string, v version) (m Memory) {
 		if limit := numberIn(root, dir+"/"+v.limit); limit > 0 && limit < 1<<60 {
 			used := numberIn(root, dir+"/"+v.used)
 			used -= min(fieldsOf(root, dir+"/memory.stat")[v.inactive], used)
-			m = append(m, Room{"cgroup", limit, used})
+			m = append(m, Room{false, limit, used})
 		}
 		if at == "/" {
 			return m

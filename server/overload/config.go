@@ -26,7 +26,7 @@ type Signal uint8
 
 // The signals.
 const (
-	Lag     Signal = iota // the time in which 99 of 100 turns of the busiest loop began, over the last sample
+	Lag     Signal = iota // for how long what arrives waits for its loop, 99 of 100 since the last sample
 	Stall                 // for how long a loop has not answered now
 	GC                    // the part of the processors' time that the collector took
 	Memory                // the part of the memory limit that is used

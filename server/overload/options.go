@@ -27,7 +27,7 @@ type LevelOptions struct {
 	Lag    time.Duration `key:"lag" doc:"Time that what arrives waits for its loop: 99 of 100 things since the last measurement, and a message to each loop. 0 = does not lead to this level."`
 	Stall  time.Duration `key:"stall" doc:"Time for which a loop has not answered. 0 = does not lead to this level."`
 	GC     int           `key:"gc" doc:"Percent of the processors' time that the garbage collector takes. 0 = does not lead to this level."`
-	Memory int           `key:"memory" doc:"Percent used of the memory of the control group, of the host, or of gc.memory_limit, whichever is the most. 0 = does not lead to this level."`
+	Memory int           `key:"memory" doc:"Percent used of the memory of the control group, of the host if half of what is used is this process's, or of gc.memory_limit, whichever is the most. 0 = does not lead to this level."`
 }
 
 // DefaultOptions have thresholds that only real trouble reaches. A loop that hangs is helped by

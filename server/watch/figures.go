@@ -19,6 +19,8 @@ const (
 	figureTime
 	figurePercent
 	figureLimit
+	figureMapped
+	figureReleased
 	figureCount
 )
 
@@ -37,6 +39,7 @@ type Figures struct {
 	Busy        float64 // the collector's part of the processors' time since the last read
 	Percent     int     // GOGC in force; -1 = off
 	Limit       int64   // GOMEMLIMIT in force; math.MaxInt64 = none
+	Held        int64   // bytes of the process, as far as Go knows
 }
 
 // NewRuntime returns a reader that has read nothing yet.
@@ -45,7 +48,7 @@ func NewRuntime() *Runtime {
 	for i, name := range [figureCount]string{
 		"/gc/heap/live:bytes", "/gc/scan/heap:bytes", "/gc/scan/stack:bytes", "/gc/scan/globals:bytes", "/gc/cycles/total:gc-cycles",
 		"/cpu/classes/gc/total:cpu-seconds", "/cpu/classes/gc/mark/idle:cpu-seconds", "/cpu/classes/total:cpu-seconds",
-		"/gc/gogc:percent", "/gc/gomemlimit:bytes",
+		"/gc/gogc:percent", "/gc/gomemlimit:bytes", "/memory/classes/total:bytes", "/memory/classes/heap/released:bytes",
 	} {
 		r.samples[i].Name = name
 	}
@@ -58,7 +61,7 @@ func (r *Runtime) Read() (f Figures) {
 	whole := func(i int) int64 { return int64(min(r.samples[i].Value.Uint64(), math.MaxInt64)) }
 	f.Live, f.Scanned, f.Roots = whole(figureLive), whole(figureScanned), whole(figureStacks)+whole(figureGlobals)
 	f.Collections = r.samples[figureCollections].Value.Uint64()
-	f.Limit, f.Percent = whole(figureLimit), -1
+	f.Limit, f.Percent, f.Held = whole(figureLimit), -1, whole(figureMapped)-whole(figureReleased)
 	if p := r.samples[figurePercent].Value.Uint64(); p < math.MaxInt32 {
 		f.Percent = int(p)
 	}
@@ -72,13 +75,19 @@ func (r *Runtime) Read() (f Figures) {
 	return f
 }
 
-// memoryPart is the part of the memory that is used: of the host, of a control group, or of
-// the limit that Go was given, whichever is the largest. Of the last only what is alive counts:
-// garbage may fill it.
-func (f *Figures) memoryPart() float64 {
-	part := 0.0
-	if room, ok := tuning.ReadMemory().Fullest(); ok {
-		part = room.Part()
+// socketBytes is the kernel's part of a connection, which Go knows nothing of.
+const socketBytes = 4200
+
+// memoryPart is the part of the memory that is used, the largest of three: of a control group;
+// of the host, if at least half of what is used there is this process's, for with others' memory
+// nothing that is left undone here would help; and of the limit that Go was given, in which only
+// what is alive counts, since garbage may fill it.
+func (f *Figures) memoryPart(rooms tuning.Memory, conns int64) (part float64) {
+	own := f.Held + conns*socketBytes
+	for _, room := range rooms {
+		if !room.Host || own >= int64(room.Used/2) {
+			part = max(part, room.Part())
+		}
 	}
 	if f.Limit < math.MaxInt64 {
 		part = max(part, float64(f.Live)/float64(f.Limit))

@@ -9,6 +9,7 @@ import (
 	"shoal/loop"
 	"shoal/server/overload"
 	"shoal/server/steer"
+	"shoal/tuning"
 )
 
 // Config is fixed for the life of a watch. All fields are required unless they say otherwise.
@@ -94,7 +95,8 @@ func (w *Watch) Once() {
 
 // measure takes a sample.
 func (w *Watch) measure(now time.Time, over time.Duration, f *Figures) (s overload.Sample) {
-	lag := w.cfg.Loops.Stats().Lag
+	stats := w.cfg.Loops.Stats()
+	lag := stats.Lag
 	late := lag.Since(w.lag).Waits(0.99, over*time.Duration(len(w.soundings)))
 	w.lag = lag
 	stall := w.cfg.Loops.Stalled(now)
@@ -103,7 +105,7 @@ func (w *Watch) measure(now time.Time, over time.Duration, f *Figures) (s overlo
 		late, stall = max(late, took), max(stall, waits)
 	}
 	s[overload.Lag], s[overload.Stall] = late.Seconds(), stall.Seconds()
-	s[overload.GC], s[overload.Memory] = f.Busy, f.memoryPart()
+	s[overload.GC], s[overload.Memory] = f.Busy, f.memoryPart(tuning.ReadMemory(), stats.Conns)
 	return s
 }
 

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"log/slog"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"shoal/loop"
 	"shoal/pool/shared"
 	"shoal/server/overload"
+	"shoal/tuning"
 )
 
 const patience = 20 * time.Second
@@ -152,19 +154,38 @@ func TestTheFiguresAreThoseOfTheRuntime(t *testing.T) {
 		runtime.GC()
 	}
 	f := r.Read()
-	if f.Collections < before.Collections+20 || f.Live < 50<<20 || f.Scanned > f.Live || f.Roots <= 0 || f.Percent < 1 || f.Limit <= 0 {
+	if f.Collections < before.Collections+20 || f.Live < 50<<20 || f.Scanned > f.Live || f.Roots <= 0 || f.Percent < 1 || f.Limit <= 0 || f.Held < f.Live {
 		t.Errorf("before %+v, after %+v", before, f)
 	}
 	if f.Busy <= 0 || f.Busy > 1 {
 		t.Errorf("the collector took %f of the time", f.Busy)
 	}
 	runtime.KeepAlive(kept)
-	if part := f.memoryPart(); part <= 0 || part > 1 {
-		t.Errorf("%f of the memory are used", part)
-	}
-	f.Limit = f.Live / 2
-	if part := f.memoryPart(); part != float64(f.Live)/float64(f.Limit) {
-		t.Errorf("%f of the memory are used, and Go has twice as much alive as it may have", part)
+}
+
+func TestTheMemoryIsTheFullestOfThoseThatMatter(t *testing.T) {
+	const mib = 1 << 20
+	host := func(used uint64) tuning.Room { return tuning.Room{Host: true, Limit: 1000 * mib, Used: used * mib} }
+	group := func(used uint64) tuning.Room { return tuning.Room{Limit: 500 * mib, Used: used * mib} }
+	for _, c := range []struct {
+		name  string
+		rooms tuning.Memory
+		conns int64
+		limit int64
+		want  float64
+	}{
+		{"nothing is known", nil, 0, math.MaxInt64, 0},
+		{"it has the host for itself", tuning.Memory{host(180)}, 0, math.MaxInt64, 0.18},
+		{"others fill the host", tuning.Memory{host(900)}, 0, math.MaxInt64, 0},
+		{"the kernel's part of its connections does", tuning.Memory{host(900)}, 100_000, math.MaxInt64, 0.9},
+		{"a group is fuller", tuning.Memory{host(150), group(400)}, 0, math.MaxInt64, 0.8},
+		{"of groups the fullest", tuning.Memory{group(100), group(450), group(200)}, 0, math.MaxInt64, 0.9},
+		{"Go's own limit", tuning.Memory{host(150), group(50)}, 0, 100 * mib, 0.5},
+	} {
+		f := Figures{Held: 100 * mib, Live: 50 * mib, Limit: c.limit}
+		if got := f.memoryPart(c.rooms, c.conns); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("%s: %.3f, want %.3f", c.name, got, c.want)
+		}
 	}
 }
 
