@@ -74,7 +74,7 @@ func serve(ctx context.Context, cfg config.Config, logger *slog.Logger, to Proce
 	warnOfHost(cfg, logger)
 	warnOfOpenDoors(cfg, logger)
 	program, err := server.New(cfg, server.Options{
-		Version: to.versionText(), Clock: to.Clock, Logger: logger, Random: randomKey(), UID: rand.Text(), SetGCPercent: steering(cfg.GC),
+		Version: to.versionText(), Clock: to.Clock, Logger: logger, Random: randomKey(), UID: rand.Text(), SetGCPercent: steering(cfg.GC, os.Getenv("GOGC")),
 	})
 	if err != nil {
 		return err
@@ -105,21 +105,29 @@ func setRuntime(cfg *config.Config) {
 	if cfg.GC.Percent != 0 {
 		debug.SetGCPercent(cfg.GC.Percent)
 	}
-	switch limit := cfg.GC.MemoryLimit; {
-	case limit > 0:
-		debug.SetMemoryLimit(int64(limit))
-	case limit < 0:
-		debug.SetMemoryLimit(math.MaxInt64)
-	case os.Getenv("GOMEMLIMIT") == "":
-		if room, ok := tuning.ReadMemory().Smallest(); ok {
-			debug.SetMemoryLimit(int64(min(room.Limit, math.MaxInt64) / 10 * 9))
-		}
+	if limit := memoryLimit(cfg.GC.MemoryLimit, os.Getenv("GOMEMLIMIT"), tuning.ReadMemory()); limit > 0 {
+		debug.SetMemoryLimit(limit)
 	}
 }
 
-// steering is what the server sets the collector's percentage with; nil when somebody has set one.
-func steering(gc config.GC) func(percent int) {
-	if gc.Percent != 0 || gc.Headroom == 0 || os.Getenv("GOGC") != "" {
+// memoryLimit is what the Go runtime is to stay below; 0 = it knows that already, from the
+// environment, or nobody does.
+func memoryLimit(configured int, environment string, memory tuning.Memory) int64 {
+	switch room, ok := memory.Smallest(); {
+	case configured > 0:
+		return int64(configured)
+	case configured < 0:
+		return math.MaxInt64
+	case environment == "" && ok:
+		return int64(min(room.Limit, math.MaxInt64) / 10 * 9)
+	}
+	return 0
+}
+
+// steering is what the server sets the collector's percentage with; nil when somebody has
+// set one, here or in the environment.
+func steering(gc config.GC, environment string) func(percent int) {
+	if gc.Percent != 0 || gc.Headroom == 0 || environment != "" {
 		return nil
 	}
 	return func(percent int) { debug.SetGCPercent(percent) }
