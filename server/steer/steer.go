@@ -9,17 +9,17 @@ import (
 type Config struct {
 	HeadroomMax  int64   // bytes of garbage that are worth no collection, unless they come too often; 0 = 64 MiB
 	PerSecondMax float64 // collections; 0 = 2
-	ShareMax     float64 // of the processors' time; 0 = 0.01
+	ShareMax     float64 // of the processors' time; 0 = 0.03
 }
 
 const (
 	headroomMin     = 4 << 20 // Go's own: it begins with a heap of 4 MiB
 	headroomDefault = 64 << 20
 	perSecond       = 2
-	shareOfTime     = 0.01
-	pointerFree     = 8   // the part of memory without pointers that is given as room
-	doublingsMax    = 8   // from headroomMin beyond any headroom
-	changeMin       = 0.1 // of the percentage: smaller changes are not made
+	shareOfTime     = 0.03 // a busy host makes a collection look ten times as dear as it is
+	pointerFree     = 8    // the part of memory without pointers that is given as room
+	doublingsMax    = 8    // from headroomMin beyond any headroom
+	changeMin       = 0.1  // of the percentage: smaller changes are not made
 	spanMin         = 5 * time.Second
 	rare            = 4 // the part of the bounds below which collections are rare
 	rareFor         = 30 * time.Second
