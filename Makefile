@@ -114,7 +114,7 @@ CLIENT_CPU ?= 1
 ROUNDS     ?= 5
 
 .PHONY: bench
-bench: bench-micro bench-api bench-fanout bench-process bench-pressure ## everything that is measured
+bench: bench-micro bench-api bench-fanout bench-crowd bench-process bench-pressure ## everything that is measured
 
 .PHONY: bench-micro
 bench-micro: ## the benchmarks of single packages (BENCH=regexp chooses)
@@ -129,6 +129,12 @@ bench-fanout: ## one publication to CONNS against bare writes to the same socket
 	CGO_ENABLED=0 $(GO) test -c -o bin/server.test ./server
 	cd server && SHOAL_BENCH_CONNS=$(CONNS) SHOAL_BENCH_CPU=$(CLIENT_CPU) taskset -c $(SERVER_CPU) ../bin/server.test \
 		-test.run '^$$' -test.bench 'FanoutAgainst|WaitDuring' -test.benchtime 15x
+
+MEMBERS ?= 1000000
+
+.PHONY: bench-crowd
+bench-crowd: ## how long a command waits while one loop fans out to MEMBERS members (without sockets of their own)
+	CGO_ENABLED=0 SHOAL_BENCH_MEMBERS=$(MEMBERS) $(GO) test -run '^$$' -bench '^BenchmarkWaitBehindACrowd$$' -benchtime 10x -timeout 30m ./server/node
 
 .PHONY: bench-process
 bench-process: build ## ROUNDS cold servers: memory and CPU per connection, echo, fan-out, memory after traffic

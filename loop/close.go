@@ -196,8 +196,8 @@ func (l *Loop) serve(slot uint32, c *conn, ev poll.Events) {
 		l.connected(slot, c)
 		return
 	}
-	if ev&(poll.Writable|poll.Error) != 0 && c.has(flagBlocked) {
-		l.flush(slot, c)
+	if c.has(flagBlocked) && (ev&poll.Error != 0 || ev&poll.Writable != 0 && l.counters.BytesOut-l.passOut < passBytesMax) {
+		l.flush(slot, c) // else it comes again in the next pass
 	}
 	if ev&(poll.Readable|poll.Error) == 0 {
 		return

@@ -56,7 +56,7 @@ type Config struct {
 	// DialTimeout bounds Dial. 0 = 10 s.
 	DialTimeout time.Duration
 	// FlushSlice is the most conns written per pass; between passes others get the loop and the processor. 128
-	// writes take about 0.9 ms. 0 = 128.
+	// small writes take 0.2 to 0.5 ms; after a millisecond the pass ends anyway. 0 = 128.
 	FlushSlice int
 	// MailboxMax bounds the messages posted to one loop and not yet delivered. 0 = 65,536.
 	MailboxMax int

@@ -12,7 +12,7 @@
 // # Events mark, the turn acts
 //
 // Send queues the index of shared bytes and marks the conn dirty. Dirty conns are flushed in passes of at most
-// Config.FlushSlice, between which other ready descriptors are served and the processor is offered to other
+// Config.FlushSlice, or a millisecond, between which other ready descriptors are served and the processor is offered to other
 // goroutines and threads. A fan-out is a Work, which runs one slice per pass, so that it never holds the loop for
 // longer than a slice. Replies to the conn being served are corked (Begin, Commit) and written by one write at the
 // end of the callback.

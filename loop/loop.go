@@ -81,6 +81,7 @@ type Loop struct {
 	fire  func(slot uint32)
 
 	passBegan time.Time
+	passOut   uint64    // counters.BytesOut then
 	clock     time.Time // valid while sampled
 	sampled   bool
 	fresh     bool // sampled by PassBegins, for the first callback
@@ -162,7 +163,7 @@ func (r *reactor) PassBegins() {
 	l := (*Loop)(r)
 	l.sampled = false
 	l.sample()
-	l.fresh, l.passBegan = true, l.clock
+	l.fresh, l.passBegan, l.passOut = true, l.clock, l.counters.BytesOut
 	l.pass.Store(int64(l.passBegan.Sub(l.epoch)) + 1)
 }
 

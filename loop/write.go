@@ -2,6 +2,7 @@ package loop
 
 import (
 	"syscall"
+	"time"
 
 	"shoal/pool/shared"
 )
@@ -11,8 +12,16 @@ const (
 	corkMax = 256 << 10
 	// backlogGrain is how far a loop's backlog may drift from what the group knows of it, less where the limit is small.
 	backlogGrain = 64 << 10
+	// flushTimeMax is after how long a pass writes to no further conns. It looks at the clock every flushLook conns or
+	// flushLookBytes, which costs 5 ns a write.
+	flushTimeMax   = time.Millisecond
+	flushLook      = 8
+	flushLookBytes = 128 << 10
+	// passBytesMax is after how many bytes written a pass writes to no further conns that were blocked: thousands whose
+	// peers begin to read at the same time take turns with everybody else.
+	passBytesMax = 2 << 20
 	// flushBytesMax is what one conn may be written per pass before others get their turn.
-	flushBytesMax = 1 << 20
+	flushBytesMax = 256 << 10
 	// messageBytesMax keeps conn.backlogBytes from overflowing: a message plus Config.BacklogBytesMax at most.
 	messageBytesMax = 1 << 30
 	// dirtyGrain is how much of the dirty list is read before the rest moves up.
@@ -154,16 +163,31 @@ func (l *Loop) publishBacklog() {
 	}
 }
 
-// flushDirty writes to at most FlushSlice dirty conns.
+// flushDirty writes to at most FlushSlice dirty conns, and to fewer when that takes long: because they are sent much, or
+// because the kernel delivers on our time what others send.
 func (l *Loop) flushDirty() {
+	var begin time.Time
+	look := l.counters.BytesOut + flushLookBytes
 	for n := 0; l.dirtyAt < len(l.dirty) && n < l.cfg.FlushSlice; l.dirtyAt++ {
 		slot := l.dirty[l.dirtyAt]
 		// A conn that was closed has lost its flag, and so has its slot's next owner, until it is marked itself.
-		if c := l.conns.At(slot); c.has(flagDirty) {
-			c.flags &^= flagDirty
-			l.flush(slot, c)
-			n++
+		c := l.conns.At(slot)
+		if !c.has(flagDirty) {
+			continue
 		}
+		if n%flushLook == 0 || l.counters.BytesOut >= look {
+			now := l.poller.Now()
+			if begin.IsZero() {
+				begin = now
+			}
+			if now.Sub(begin) >= flushTimeMax {
+				break
+			}
+			look = l.counters.BytesOut + flushLookBytes
+		}
+		c.flags &^= flagDirty
+		l.flush(slot, c)
+		n++
 	}
 	if l.dirtyAt == len(l.dirty) || l.dirtyAt >= dirtyGrain {
 		n := copy(l.dirty, l.dirty[l.dirtyAt:])

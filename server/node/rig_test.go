@@ -71,6 +71,12 @@ func (w *line) Close(slot uint32, code uint32, _ string, why loop.Reason) {
 // newRig runs a node on n loops until the test ends.
 func newRig(t *testing.T, loops int) *rig {
 	t.Helper()
+	return newRigWith(t, loop.Config{Loops: loops}, func(*Config) {})
+}
+
+// newRigWith is newRig with loops and a node of choice.
+func newRigWith(t testing.TB, loops loop.Config, tune func(*Config)) *rig {
+	t.Helper()
 	rules, err := channel.Compile(channel.Config{WithoutNamespace: channel.Options{AllowSubscribeForClient: true, AllowSubscribeForAnonymous: true}})
 	if err != nil {
 		t.Fatal(err)
@@ -86,11 +92,13 @@ func newRig(t *testing.T, loops int) *rig {
 			return fmt.Appendf(dst, "<%d:%s>\n", i, payload), scratch
 		}})
 	}
+	tune(&cfg)
 	n, err := New(cfg, b)
 	if err != nil {
 		t.Fatal(err)
 	}
-	group, err := loop.New(loop.Config{Loops: loops, Shared: bytes}, func(l *loop.Loop) []loop.Handler {
+	loops.Shared = bytes
+	group, err := loop.New(loops, func(l *loop.Loop) []loop.Handler {
 		s, err := n.Attach(l)
 		if err != nil {
 			t.Error(err)
