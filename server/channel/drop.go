@@ -18,7 +18,7 @@ const (
 	DropOldest            // slow_policy: it waited longest
 	DropNewest            // slow_policy: others wait already
 	DropSuperseded        // slow_policy: a newer one waits in its place
-	DropLargest           // the receiver's backlog is one of the largest, and the node's near its limit
+	DropLargest           // the receiver's backlog is one of the largest, and the node's or its tenant's near its limit
 	dropCount
 )
 

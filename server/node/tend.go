@@ -25,7 +25,7 @@ func (s *Shard) Tend(backlog int64) {
 			return false
 		}
 		defer s.l.Caught(slot)
-		s.drop(slot, channel.DropSlow, channel.DisconnectSlow)
+		s.Cut(slot)
 		return true
 	})
 	var due []due
