@@ -368,6 +368,9 @@ func TestASlowTenantsQuestionsDoNotHoldUpOthers(t *testing.T) {
 		}
 	}), func(o *Options) {
 		o.Embed.Callbacks.OnRPC = func(ctx context.Context, r *RPCRequest) (*RPCReply, error) {
+			if want := map[string]string{"hang": "cheap", "m": "dear"}[r.Method]; r.Tenant != want {
+				t.Errorf("%s is asked by %q", r.Method, r.Tenant)
+			}
 			if r.Method == "hang" {
 				select {
 				case <-release:

@@ -61,6 +61,7 @@ type Backend interface {
 type Client struct {
 	ID        string
 	User      string            // empty: anonymous, or not known yet in Connect
+	Tenant    string            // empty: the default one, or not known yet
 	Transport string            // "websocket", …
 	Encoding  string            // "json", "protobuf" or "msgpack"
 	Meta      []byte            // of its token or of ConnectReply; never shown to clients

@@ -92,7 +92,7 @@ func (s *Shard) forget(slot uint32) {
 func (s *Shard) client(slot uint32, ses *session.Session) backend.Client {
 	c := backend.Client{
 		ID: strings.Clone(s.clientID(slot)), User: strings.Clone(s.user(ses)),
-		Transport: "websocket", Encoding: s.encodingOf(ses).String(),
+		Tenant: s.tenants.Name(slot), Transport: "websocket", Encoding: s.encodingOf(ses).String(),
 	}
 	if d := s.details.Peek(slot); d != nil {
 		if d.meta != 0 {

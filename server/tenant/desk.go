@@ -149,8 +149,8 @@ func (d *Desk) Named(meta []byte) string {
 }
 
 // Refuses says whether a session may not have done what a command asks for: enter another
-// tenant's channel (error 103), or send what its tenant has sent too much of (111; a message
-// without an answer is dropped). Then in is the outcome of the effect. What it lets pass is
+// tenant's channel (error 103), send what its tenant has sent too much of, or anything while
+// basic tenants are not served (111; a message without an answer is dropped). Then in is the outcome of the effect. What it lets pass is
 // counted.
 func (d *Desk) Refuses(slot uint32, e *session.Effect, now time.Time) (in session.Input, refused bool) {
 	if d == nil {
@@ -180,7 +180,7 @@ func (d *Desk) Refuses(slot uint32, e *session.Effect, now time.Time) (in sessio
 	case e.Channel != "" && !d.May(slot, e.Channel):
 		t.refuse(Foreign)
 		in.Refusal = channel.RefuseError(channel.ErrPermissionDenied)
-	case e.Kind == session.EffectSubscribe || t.admit(d.set.since(now), bytes):
+	case e.Kind == session.EffectSubscribe && d.set.serves(t), e.Kind != session.EffectSubscribe && d.set.admit(t, now, bytes):
 		return in, false
 	case e.Kind != session.EffectSend:
 		in.Refusal = channel.RefuseError(channel.ErrTooManyRequests)

@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -196,6 +197,45 @@ func TestMessagesAndBytesPerSecondAreTheTenantsTogether(t *testing.T) {
 	}
 	if m, b := s.tenants[1].taken.Load(), s.tenants[1].takenBytes.Load(); m != 6 || b != 120 {
 		t.Errorf("%d messages of %d bytes are counted", m, b)
+	}
+}
+
+// While a node has too much to do it serves no basic tenants; what they have they keep.
+func TestBasicTenantsAreSparedUnderOverload(t *testing.T) {
+	var over bool
+	rules, _ := channel.Compile(channel.Config{})
+	s, err := New(Config{Claim: "tenant", List: []Options{
+		{Name: "cheap", ChannelPrefixes: []string{"c:"}, Limits: Limits{Class: "basic"}}, {Name: "dear", Limits: Limits{Class: "premium"}}, {Name: "some"},
+	}}, Host{Rules: rules, Logger: slog.New(slog.DiscardHandler), Spares: func() bool { return over }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := s.Desk()
+	for slot, name := range []string{"cheap", "dear", "some"} {
+		enter(t, d, uint32(slot), name)
+	}
+	for _, over = range []bool{false, true, false} {
+		for slot := range uint32(3) {
+			want := over && slot == 0
+			for _, e := range []*session.Effect{
+				effect(session.EffectSubscribe, "x", &proto.Command{Subscribe: &proto.SubscribeRequest{}}),
+				effect(session.EffectAsk, "", &proto.Command{Rpc: &proto.RPCRequest{}}),
+			} {
+				in, refused := d.Refuses(slot, e, epoch)
+				if refused != want || refused && in.Refusal.Err.Code != 111 {
+					t.Errorf("overload %t, %s of %s: %t, %+v", over, e.Kind, d.Name(slot), refused, in.Refusal)
+				}
+			}
+			if e := d.Join(slot); e != nil { // what the server subscribes it to, and what it has asked for before
+				t.Error(e)
+			}
+		}
+		if e := s.Admit("c:x", 1, epoch); (e != nil) != over || s.Admit("x", 1, epoch) != nil {
+			t.Errorf("overload %t, the API: %v", over, e)
+		}
+	}
+	if n := s.refusals(1, Overload); n != 3 {
+		t.Errorf("%d refusals are counted", n)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"shoal/pool/worker"
 	"shoal/server/channel"
 )
 
@@ -24,6 +25,9 @@ type Host struct {
 	// AskedMax bounds the questions that the sessions of all tenants have asked at once; 0 = no
 	// limit but the tenants' own.
 	AskedMax int
+	// Spares says that there is too much to do for basic tenants to be served: their messages and
+	// subscriptions are refused with error 111. Any goroutine calls it; nil: never.
+	Spares func() bool
 }
 
 // Set is all tenants of a node. Use [New]; nil is a node without tenants. Any goroutine may
@@ -132,10 +136,20 @@ func (s *Set) Len() int {
 // Admit charges the channel's tenant with a publication of the API, or refuses it with error
 // 111.
 func (s *Set) Admit(name string, bytes int, now time.Time) *channel.Error {
-	if s == nil || s.tenants[s.OfChannel(name)].admit(s.since(now), bytes) {
+	if s == nil || s.admit(s.tenants[s.OfChannel(name)], now, bytes) {
 		return nil
 	}
 	return channel.ErrTooManyRequests.Err()
+}
+
+// admit takes a message of so many bytes, or refuses it.
+func (s *Set) admit(t *tenant, now time.Time, bytes int) bool {
+	return s.serves(t) && t.admit(s.since(now), bytes)
+}
+
+// serves says whether the tenant is served at present.
+func (s *Set) serves(t *tenant) bool {
+	return t.class.worker != worker.Basic || s.host.Spares == nil || !s.host.Spares() || t.refuse(Overload)
 }
 
 // since is a time as the buckets count it.

@@ -74,6 +74,8 @@ func (s *Set) complain(t *tenant, l Limit, n uint64) {
 			name = *p
 		}
 		s.host.Logger.Warn("clients were refused: their tokens or the connect proxy name a tenant that is not in tenants.list", "such as", name, "refused", n)
+	case Overload:
+		s.host.Logger.Warn("basic tenants were not served: the node had too much to do", "tenant", t.name, "refused", n)
 	case Foreign:
 		s.host.Logger.Warn("sessions of a tenant were refused in channels of another", "tenant", t.name, "refused", n)
 	default:

@@ -20,8 +20,9 @@ const (
 	Bytes
 	Hooks
 	Backlog
-	Foreign // a channel of another tenant
-	Unknown // a token or a backend names a tenant that there is not; counted with the default one
+	Foreign  // a channel of another tenant
+	Overload // basic tenants are not served while there is too much to do
+	Unknown  // a token or a backend names a tenant that there is not; counted with the default one
 	limitCount
 )
 
@@ -31,7 +32,7 @@ const LimitCount = int(limitCount)
 // String is the metric label.
 func (l Limit) String() string {
 	if l < limitCount {
-		return [...]string{"connections", "channels", "subscriptions", "messages", "bytes", "hooks", "backlog", "foreign", "unknown"}[l]
+		return [...]string{"connections", "channels", "subscriptions", "messages", "bytes", "hooks", "backlog", "foreign", "overload", "unknown"}[l]
 	}
 	return "none"
 }
