@@ -225,6 +225,25 @@ func TestATenantOverALimitIsNobodyElsesConcern(t *testing.T) {
 	r.member(t, "acme")
 }
 
+// Who connects with a subscription for which there is no room comes back later too.
+func TestAConnectWithASubscriptionTooManyIsToComeBackLater(t *testing.T) {
+	for name, limits := range map[string]tenant.Limits{"channels": {ChannelLimit: 1}, "subscriptions": {SubscriptionLimit: 1}} {
+		r := start(t, tenanted(limits))
+		first := r.member(t, "acme")
+		first.subscribe("acme:a")
+		with := token(t, claims{"sub": "42", "tenant": "acme", "channels": []string{"acme:b"}})
+		c := r.openRaw(t, "")
+		if re := c.do(&proto.Command{Connect: &proto.ConnectRequest{Token: with}}); code(re) != 111 {
+			t.Errorf("%s: answered %v", name, re)
+		}
+		c.expectClosed(3013)
+		first.do(&proto.Command{Unsubscribe: &proto.UnsubscribeRequest{Channel: "acme:a"}})
+		if got := r.openRaw(t, "").connect(with); got.Subs["acme:b"] == nil {
+			t.Errorf("%s: there is room and it has %v", name, got.Subs)
+		}
+	}
+}
+
 // A stock client of a tenant that is full comes back by itself and gets in when there is room.
 func TestAStockClientComesBackToATenantThatWasFull(t *testing.T) {
 	r := start(t, tenanted(tenant.Limits{ConnectionLimit: 1}))

@@ -131,8 +131,11 @@ func (s *Shard) askConnect(slot uint32, ses *session.Session, r *proto.ConnectRe
 	subs := cloneSubs(r.Subs)
 	q.Channels = slices.Sorted(maps.Keys(subs))
 	var reply *backend.ConnectReply
+	var tenant string
 	return s.later(slot, func(ctx context.Context) {
-		reply, _ = s.node.cfg.Backend.Connect(ctx, q)
+		if reply, _ = s.node.cfg.Backend.Connect(ctx, q); reply != nil {
+			tenant = s.tenants.Named(reply.Meta)
+		}
 	}, func(slot uint32, ses *session.Session) {
 		switch {
 		case reply == nil:
@@ -141,7 +144,7 @@ func (s *Shard) askConnect(slot uint32, ses *session.Session, r *proto.ConnectRe
 			who.cred, who.refusal, who.failed = s.node.cfg.Auth.Connect("", s.l.Clock())
 		default:
 			who.refusal, who.data, who.asks = reply.Refusal, reply.Data, false
-			who.cred = auth.Credentials{User: reply.User, ExpireAt: reply.ExpireAt, Info: reply.Info, Meta: reply.Meta, Subs: reply.Subs, Tenant: s.tenants.Named(reply.Meta)}
+			who.cred = auth.Credentials{User: reply.User, ExpireAt: reply.ExpireAt, Info: reply.Info, Meta: reply.Meta, Subs: reply.Subs, Tenant: tenant}
 		}
 		s.identified(slot, ses, id, &who, subs)
 	})

@@ -201,6 +201,9 @@ func (s *Shard) failed(slot uint32, ses *session.Session, a *admission, r channe
 		s.leave(slot, ses, a.sub)
 		a.sub = 0
 	}
+	if a.origin == byConnect && r.Err == channel.ErrLimitExceeded.Err() { // its tenant's: 106 would keep stock SDKs away for good
+		r = channel.Refusal{Err: channel.ErrTooManyRequests.Err(), Disconnect: channel.DisconnectTooManyRequests.Disconnect()}
+	}
 	switch {
 	case a.origin != byServer:
 		s.refuse(a.id, a.name, r)

@@ -34,8 +34,8 @@ type Options struct {
 type Limits struct {
 	Class             string        `key:"class" doc:"premium, standard or basic: who comes first where there is not enough for all, and the defaults of hook_limit and hook_timeout; empty = standard."`
 	ConnectionLimit   int           `key:"connection_limit" doc:"Connected clients; a connect command above it is answered with error 111 and 3013, after which clients come back later. 0 = no limit."`
-	ChannelLimit      int           `key:"channel_limit" doc:"Channels with subscribers; the first subscription to one more is refused (error 106). 0 = no limit."`
-	SubscriptionLimit int           `key:"subscription_limit" doc:"Subscriptions of all its sessions together (error 106 above). 0 = no limit."`
+	ChannelLimit      int           `key:"channel_limit" doc:"Channels with subscribers; the first subscription to one more is refused: with error 106, or like a connection above the limit of connections when it comes with a connect. 0 = no limit."`
+	SubscriptionLimit int           `key:"subscription_limit" doc:"Subscriptions of all its sessions together, refused above it like those to a channel too many. 0 = no limit."`
 	MessageRateLimit  int           `key:"message_rate_limit" doc:"Per second: publications, rpc, send, history and presence commands of its sessions, and the API's publications into its channels (error 111 above; a send is dropped). 0 = no limit."`
 	MessageRateBurst  int           `key:"message_rate_burst" doc:"Of them at once; 0 = as many as in a second."`
 	ByteRateLimit     int           `key:"byte_rate_limit" doc:"Bytes of data in the same messages, per second (error 111 above). 0 = no limit."`

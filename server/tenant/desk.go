@@ -132,7 +132,7 @@ func (s *Set) may(id ID, name string) bool {
 }
 
 // Named is the tenant that a connect proxy names: the member of its reply's meta that is
-// called like the claim.
+// called like the claim. Any goroutine may ask.
 func (d *Desk) Named(meta []byte) string {
 	if d == nil || d.set.claim == "" || len(meta) == 0 {
 		return ""
