@@ -11,9 +11,15 @@
 // backend with the session's tenant, channels by their names, publications of the API with the
 // channel's tenant. So who causes something pays for it.
 //
-// A [Set] is made once and shared by all goroutines: its counters are atomic, what has to wait
-// for its turn to be asked is under one lock for each tenant. A [Desk] is one loop's part of
-// it: a byte for each slot, in a column that exists only where there are tenants. Nil stands
-// for a node without tenants, for both, and costs a comparison. The package reads no clock:
-// time is a parameter.
+// What waits for slow clients is not counted as it comes and goes, but looked at, in slices and
+// only while much waits on the node ([Desk.Relieve]): where a tenant is near its limit its
+// largest backlogs are cut.
+//
+// Questions to the backend that are over a limit wait here, without a worker, in the order of
+// the classes ([Desk.Submit]).
+//
+// A [Set] is made once and shared by all goroutines: its counters are atomic, and one lock
+// guards the questions. A [Desk] is one loop's part of it: a byte for each slot, in a column
+// that exists only where there are tenants. Nil stands for a node without tenants, for both,
+// and costs a comparison. The package reads no clock: time is a parameter.
 package tenant
