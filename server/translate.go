@@ -81,7 +81,7 @@ func (p *Program) nodeConfig() (node.Config, error) {
 	if p.rates, err = rateLimits(&p.cfg.Client); err != nil {
 		return node.Config{}, err
 	}
-	if p.tenants, err = tenant.New(p.cfg.Tenants, tenant.Host{Rules: rules, Epoch: p.started, Logger: p.opts.Logger, AskedMax: askedMax(&p.cfg)}); err != nil {
+	if p.tenants, err = tenant.New(p.cfg.Tenants, tenant.Host{Rules: rules, Epoch: p.started, Logger: p.opts.Logger, AskedMax: askedMax(&p.cfg), Spares: func() bool { return p.overload.Refuses(true) }}); err != nil {
 		return node.Config{}, err
 	}
 	return node.Config{

@@ -9,9 +9,9 @@ import (
 )
 
 // spares says that what a session asks for in a channel with these options is left undone
-// now, because the channel or the session's tenant has to wait for others.
-func (s *Shard) spares(slot uint32, opts *channel.Options) bool {
-	return s.node.cfg.Overload.Refuses(opts.LowPriority || s.tenants.Basic(slot))
+// now, because the channel has to wait for others.
+func (s *Shard) spares(opts *channel.Options) bool {
+	return s.node.cfg.Overload.Refuses(opts.LowPriority)
 }
 
 // CloseCostly begins to close so many percent of the loop's conns, see [evict.Evictor.Begin]; idle is

@@ -20,7 +20,7 @@ func (s *Shard) publish(slot uint32, ses *session.Session, e *session.Effect) {
 	asked := s.asks(backend.Publish, e.Channel, e.Options)
 	var refused *channel.Error
 	switch sub := s.hub.Find(hub.List(ses.Subs), bytesOf(e.Channel)); {
-	case s.spares(slot, e.Options):
+	case s.spares(e.Options):
 		refused = channel.ErrTooManyRequests.Err()
 	case asked:
 	case s.node.cfg.Auth.MayPublish(e.Options, ses.User == 0, sub != 0) != nil:

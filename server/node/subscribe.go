@@ -96,7 +96,7 @@ func (s *Shard) subscribe(slot uint32, ses *session.Session, e *session.Effect) 
 	}
 	r := e.Command.Subscribe
 	w, refused := wishOf(r)
-	if s.spares(slot, e.Options) {
+	if s.spares(e.Options) {
 		refused = channel.ErrTooManyRequests.Err()
 	}
 	if refused != nil {

@@ -32,7 +32,7 @@ type Options struct {
 // Limits are what a tenant may have, on each node. 0 is no limit, but where it says something
 // else.
 type Limits struct {
-	Class             string        `key:"class" doc:"premium, standard or basic: who comes first where there is not enough for all, and the defaults of hook_limit and hook_timeout; empty = standard."`
+	Class             string        `key:"class" doc:"premium, standard or basic: who comes first where there is not enough for all, and the defaults of hook_limit and hook_timeout; basic ones are not served at overload level 2. Empty = standard."`
 	ConnectionLimit   int           `key:"connection_limit" doc:"Connected clients; a connect command above it is answered with error 111 and 3013, after which clients come back later. 0 = no limit."`
 	ChannelLimit      int           `key:"channel_limit" doc:"Channels with subscribers; the first subscription to one more is refused: with error 106, or like a connection above the limit of connections when it comes with a connect. 0 = no limit."`
 	SubscriptionLimit int           `key:"subscription_limit" doc:"Subscriptions of all its sessions together, refused above it like those to a channel too many. 0 = no limit."`

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"shoal/pool/slab"
-	"shoal/pool/worker"
 	"shoal/server/channel"
 	"shoal/server/session"
 )
@@ -35,11 +34,6 @@ func (d *Desk) of(slot uint32) *tenant {
 		return d.set.tenants[*p-1]
 	}
 	return nil
-}
-
-// Basic says that the session's tenant is of the class that waits for all others.
-func (d *Desk) Basic(slot uint32) bool {
-	return d != nil && d.set.tenants[d.ID(slot)].class.worker == worker.Basic
 }
 
 // Name is what the session's tenant is called in tokens, empty for the default one.

@@ -39,9 +39,6 @@ func TestASessionIsOfTheTenantThatItsCredentialsName(t *testing.T) {
 	if d.Name(1) != "acme" || d.ID(1) != 1 || d.Name(2) != "" || d.ID(2) != 0 || !d.Entered(2) || d.Entered(3) || d.ID(9000) != 0 {
 		t.Errorf("slot 1 is of %q, slot 2 of %q", d.Name(1), d.Name(2))
 	}
-	if d.Basic(1) || d.Basic(2) || (*Desk)(nil).Basic(1) {
-		t.Error("a tenant without a class is basic")
-	}
 	for _, name := range []string{"default", "ACME", "acm", "\xff", string(make([]byte, 1000))} {
 		r := d.Enter(3, name, nil, channel.Refusal{})
 		if r.Err != nil || r.Disconnect == nil || r.Disconnect.Code != 3507 || d.Entered(3) {
