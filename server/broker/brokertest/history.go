@@ -152,8 +152,9 @@ func refusesAnotherEpoch(t *testing.T, b Subject) {
 		}
 	}
 	for _, peek := range []bool{true, false} {
-		if _, pos, err := b.History(context.Background(), "new", broker.HistoryQuery{Since: &top, Peek: peek}, nil); err == nil || pos.Epoch == "" {
-			t.Errorf("a position of another channel, peek %t: %v up to %v", peek, err, pos)
+		since := channel.Position{Offset: 1, Epoch: "forgotten"}
+		if _, pos, err := b.History(context.Background(), "new", broker.HistoryQuery{Since: &since, Peek: peek}, nil); err == nil || pos.Epoch == "" {
+			t.Errorf("a position of a stream that is forgotten, peek %t: %v up to %v", peek, err, pos)
 		}
 	}
 }
