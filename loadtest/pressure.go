@@ -39,7 +39,7 @@ func (c *Config) crowdConfig(t target, s *Surroundings) crowd.Config {
 		Remote: e.Remote, Host: e.Host, Path: e.Path, Encoding: e.Encoding, Token: e.Token, API: e.API,
 		Channel: c.Channel, Channels: c.Channels, Subscriptions: c.Subscriptions, Positions: c.Scenario != Channels, Resume: c.Resume,
 		Tokens: c.SubscriptionTokens,
-		Stuck: c.Stuck, Connections: e.Connections, ConnectRate: e.ConnectRate, Window: e.Window, Sources: e.Sources,
+		Stuck:  c.Stuck, Connections: e.Connections, ConnectRate: e.ConnectRate, Window: e.Window, Sources: e.Sources,
 		StepTimeout: e.StepTimeout, PayloadBytes: e.PayloadBytes, Run: e.Run, BusyPoll: e.BusyPoll, NewPoller: e.NewPoller,
 	}
 	if c.Encoding == proto.Protobuf.String() {
