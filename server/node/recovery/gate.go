@@ -13,7 +13,7 @@ import (
 // Limits of a gate beside its share of bytes.
 const (
 	passBytes     = 256 << 10            // made per pass of the loop, the last recovery in full: some 0.5 ms
-	passTurns     = 16                   // of those who waited, per pass
+	passTurns     = 64                   // of those who waited, per pass: small ones take some 5 µs
 	lookMax       = 256                  // recoveries looked at in one go
 	pause         = 2 * time.Millisecond // until the next look, while there is no room
 	waitMax       = 3 * time.Second      // for a turn: SDKs give up on a command after 5 s
