@@ -203,7 +203,7 @@ func TestAtLevelTwoBasicTenantsWaitForOthers(t *testing.T) {
 	r, g := burdened(t, tenanted(tenant.Limits{Class: "basic"}))
 	basic, standard := r.member(t, "acme"), r.member(t, "blue")
 	r.at(t, g, overload.Sample{overload.Memory: 0.95}, overload.Sparing)
-	if got := fmt.Sprint(basic.codes("acme:x")); got != "[111 111 0 0 0 0]" {
+	if got := fmt.Sprint(basic.codes("acme:x")); got != "[111 111 111 111 111 0]" {
 		t.Errorf("the basic tenant is answered %s", got)
 	}
 	if got := fmt.Sprint(standard.codes("blue:x")); got != "[0 0 0 0 0 0]" {

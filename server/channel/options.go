@@ -57,7 +57,7 @@ type Options struct {
 	SlowBacklogSize int    `key:"slow_backlog_size" doc:"Bytes that may wait for a client when drop_oldest or drop_newest drops; 0 = 64 KiB. Shoal's own."`
 	ConflateTag     string `key:"conflate_tag" doc:"The tag of publications that slow_policy = conflate goes by; those without it, or with an empty one, all wait. Shoal's own."`
 
-	LowPriority bool `key:"low_priority" doc:"From overload level 2 on, clients cannot subscribe to these channels and nobody publishes to them, which also holds for clients of basic tenants in any channel: both are answered with error 111, after which SDKs subscribe anew by themselves. Shoal's own."`
+	LowPriority bool `key:"low_priority" doc:"From overload level 2 on, clients cannot subscribe to these channels and nobody publishes to them: both are answered with error 111, after which SDKs subscribe anew by themselves. Shoal's own."`
 
 	SubscribeProxyEnabled  bool   `key:"subscribe_proxy_enabled" doc:"The backend is asked who may subscribe."`
 	SubscribeProxyName     string `key:"subscribe_proxy_name" doc:"Name of the proxy, in proxies, that is asked about subscribing; empty or default = channel.proxy.subscribe."`

@@ -6,8 +6,8 @@
 //	Calm      everything is done
 //	Refusing  (1) new connections are refused
 //	Sparing   (2) and work of low priority is not done: joins and leaves are not told,
-//	              channels of low priority and basic tenants take no subscriptions and
-//	              publications
+//	              channels of low priority take no subscriptions and publications, and
+//	              nothing that basic tenants ask for is done
 //	Shedding  (3) and connections are closed, the most expensive and then the idle ones
 //
 // A level rises when signals have kept to its thresholds for [Config.RiseAfter], at once by

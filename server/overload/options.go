@@ -9,7 +9,7 @@ import (
 
 // Options has the node leave work undone, level by level, while it has too much of it (Shoal's own).
 type Options struct {
-	Enabled        bool          `key:"enabled" doc:"Measures how late the loops are, what the garbage collector takes and how full the memory is. From level 1 on new connections are answered 503; from level 2 on joins and leaves are not told, and subscriptions and publications of clients of basic tenants, and in channels with low_priority, are refused; at level 3 connections are closed."`
+	Enabled        bool          `key:"enabled" doc:"Measures how late the loops are, what the garbage collector takes and how full the memory is. From level 1 on new connections are answered 503; from level 2 on joins and leaves are not told, and subscriptions and publications in channels with low_priority, and all that sessions of basic tenants ask for, are refused; at level 3 connections are closed."`
 	Interval       time.Duration `key:"interval" doc:"Time between two measurements, 100ms..10s."`
 	RiseAfter      time.Duration `key:"rise_after" doc:"How long measurements must have been at a level's thresholds before it begins; one below starts the time anew."`
 	FallAfter      time.Duration `key:"fall_after" doc:"How long they must have been below half of the thresholds (19/20 for memory) before the level ends and the next lower one holds."`

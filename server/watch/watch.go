@@ -134,7 +134,7 @@ func (w *Watch) tell(t overload.Transition) {
 	now := [...]string{
 		"everything is done again; new connections come in by and by, all of them in " + w.machine.Opening().String(),
 		"new connections are refused with 503",
-		"new connections are refused, joins and leaves are not told, channels of low priority and basic tenants take no subscriptions and publications",
+		"new connections are refused, joins and leaves are not told, channels of low priority take no subscriptions and publications, basic tenants are not served",
 		"as at level 2, and connections are closed: large backlogs first, then idle ones",
 	}[t.To]
 	if t.Reason == overload.Recovered {
