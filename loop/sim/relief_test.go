@@ -91,9 +91,13 @@ func playStuck(seed uint64) (rounds, over int, err error) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	limit := 16<<10 + rng.IntN(1<<20)
 	var hs []*stuck
+	ending := false
 	w := sim.New(sim.Config{
 		Seed: seed, Loops: loops, BufferBytes: func(*rand.Rand) int { return 64 },
 		AfterPass: func(int) error {
+			if ending { // each loop by itself
+				return nil
+			}
 			sum := 0
 			for _, h := range hs {
 				if err := h.l.Validate(); err != nil {
@@ -154,7 +158,7 @@ func playStuck(seed uint64) (rounds, over int, err error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	w.After(at, func() { w.Outside(1, cancel) })
+	w.After(at, func() { ending = true; w.Outside(1, cancel) })
 	err = g.Run(ctx)
 	for _, h := range hs {
 		over += h.over
