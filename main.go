@@ -2,6 +2,7 @@
 //
 //	shoal serve      the push server
 //	shoal loadtest   connections and messages to try it with
+//	shoal doctor     whether this host can hold many connections
 //	shoal help       what each can do; "help config" lists every configuration key, "help metrics" every metric
 //	shoal version
 //

@@ -2,6 +2,7 @@ package tuning
 
 import (
 	"io/fs"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -29,6 +30,9 @@ func (m Memory) Smallest() (r Room, ok bool) {
 	}
 	return r, len(m) > 0
 }
+
+// ReadMemory asks the kernel this runs on.
+func ReadMemory() Memory { return readMemory(os.DirFS("/")) }
 
 // readMemory reads /proc and /sys, given as the root of a file system. What is missing or odd is left out.
 func readMemory(root fs.FS) (m Memory) {

@@ -2,6 +2,7 @@ package tuning
 
 import (
 	"io/fs"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,14 +15,21 @@ type AcceptQueue struct {
 	Drops     uint64 // connections that could not be queued for any reason, those among them: ListenDrops
 }
 
-// readAcceptQueue reads /proc/net, given as a file system. Of a file that is missing or odd nothing is known.
-func readAcceptQueue(proc fs.FS) (q AcceptQueue) {
-	text, err := fs.ReadFile(proc, "netstat")
+// ReadAcceptQueue asks the kernel this runs on.
+func ReadAcceptQueue() AcceptQueue { return acceptQueueIn(os.DirFS("/")) }
+
+func acceptQueueIn(root fs.FS) AcceptQueue {
+	text, err := fs.ReadFile(root, "proc/net/netstat")
 	if err != nil {
-		return q
+		return AcceptQueue{}
 	}
+	return acceptQueueOf(string(text))
+}
+
+// acceptQueueOf reads /proc/net/netstat. Of a text that is odd nothing is known.
+func acceptQueueOf(text string) (q AcceptQueue) {
 	var names []string // the kernel writes two lines for each group: names, then numbers in the same places
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) == 0 || fields[0] != "TcpExt:":

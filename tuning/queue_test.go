@@ -20,11 +20,11 @@ func TestAcceptQueueIsReadByTheNamesOfTheKernel(t *testing.T) {
 		{"odd numbers", head + "TcpExt: a -1 3x 4\n", AcceptQueue{}},
 		{"nothing", "", AcceptQueue{}},
 	} {
-		if got := readAcceptQueue(fstest.MapFS{"netstat": {Data: []byte(c.text)}}); got != c.want {
+		if got := acceptQueueIn(fstest.MapFS{"proc/net/netstat": {Data: []byte(c.text)}}); got != c.want {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
 		}
 	}
-	if got := readAcceptQueue(fstest.MapFS{}); got != (AcceptQueue{}) {
+	if got := acceptQueueIn(fstest.MapFS{}); got != (AcceptQueue{}) {
 		t.Errorf("without the file: got %+v", got)
 	}
 }

@@ -71,7 +71,7 @@ func (c *serveCommand) Run(ctx context.Context, to Process) error {
 // serve runs a program to its end.
 func serve(ctx context.Context, cfg config.Config, logger *slog.Logger, to Process) error {
 	setRuntime(&cfg)
-	warnOfHost(cfg, logger)
+	warnOfHost(tuning.ReadHost(), cfg, logger)
 	warnOfOpenDoors(cfg, logger)
 	program, err := server.New(cfg, server.Options{
 		Version: to.versionText(), Clock: to.Clock, Logger: logger, Random: randomKey(), UID: rand.Text(), SetGCPercent: steering(cfg.GC, os.Getenv("GOGC")),
@@ -133,14 +133,21 @@ func steering(gc config.GC, environment string) func(percent int) {
 	return func(percent int) { debug.SetGCPercent(percent) }
 }
 
-// warnOfHost says which limits of the host are low.
-func warnOfHost(cfg config.Config, logger *slog.Logger) {
+// hostFindingsMax is how many findings about the host the log gets at start.
+const hostFindingsMax = 5
+
+// warnOfHost says what on the host is worst for the connections the server is meant to hold.
+func warnOfHost(host tuning.Host, cfg config.Config, logger *slog.Logger) {
 	if cfg.Dev {
 		return // a page and a few tabs need nothing
 	}
-	want := tuning.Want{Conns: cfg.Client.ConnectionLimit, ListenBacklog: cfg.Loop.ListenBacklog}
-	for _, f := range tuning.Check(tuning.ReadHost(), want) {
+	found := tuning.Check(host, tuning.Want{Conns: cfg.Client.ConnectionLimit, ListenBacklog: cfg.Loop.ListenBacklog})
+	found = slices.DeleteFunc(found, func(f tuning.Finding) bool { return f.Severity > tuning.Warns })
+	for _, f := range found[:min(len(found), hostFindingsMax)] {
 		logger.Warn(f.String(), "component", "tuning")
+	}
+	if more := len(found) - hostFindingsMax; more > 0 {
+		logger.Warn("there is more: «shoal doctor» says all", "more", more, "component", "tuning")
 	}
 }
 
