@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"shoal/tuning"
 )
 
 func procOf(files map[string]string) fs.FS {
@@ -57,7 +59,7 @@ func TestThisProcessCanBeRead(t *testing.T) {
 }
 
 func TestHostsThatAreTooSmallAreRefused(t *testing.T) {
-	proc := procOf(map[string]string{"sys/net/ipv4/ip_local_port_range": "32768\t60999\n"})
+	host := tuning.Host{Sysctls: map[string][]uint64{"net.ipv4.ip_local_port_range": {32768, 60999}}}
 	for _, c := range []struct {
 		conns       int
 		descriptors uint64
@@ -68,15 +70,17 @@ func TestHostsThatAreTooSmallAreRefused(t *testing.T) {
 		{28_232, 0, 0, ""}, {28_233, 0, 1, "28232"}, {56_464, 0, 2, ""}, {56_465, 0, 2, "--sources"},
 	} {
 		cfg := Config{Connections: c.conns}
-		err := cfg.checkLimits(proc, c.descriptors, c.sources)
+		host.Descriptors = c.descriptors
+		err := cfg.checkLimits(host, c.sources)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
 	cfg := Config{Connections: 1 << 20}
-	for _, odd := range []string{"", "x y", "9 3"} {
-		if err := cfg.checkLimits(procOf(map[string]string{"sys/net/ipv4/ip_local_port_range": odd}), 0, 1); err != nil {
-			t.Errorf("%q: %v; what is not known is not judged", odd, err)
+	for _, odd := range [][]uint64{nil, {9}, {9, 3}} {
+		host := tuning.Host{Sysctls: map[string][]uint64{"net.ipv4.ip_local_port_range": odd}}
+		if err := cfg.checkLimits(host, 1); err != nil {
+			t.Errorf("%v: %v; what is not known is not judged", odd, err)
 		}
 	}
 }

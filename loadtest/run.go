@@ -42,7 +42,7 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cfg.checkLimits(proc, tuning.ReadHost().Descriptors, cfg.sources(t)); err != nil {
+	if err := cfg.checkLimits(tuning.ReadHost(), cfg.sources(t)); err != nil {
 		return nil, err
 	}
 	cfg.await(ctx, t)
