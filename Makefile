@@ -48,6 +48,10 @@ help: ## this list
 run: build ## serve on :8000 in development mode and say what to do next (ARGS="--port 9000 …")
 	exec $(BIN) serve --dev $(ARGS)
 
+.PHONY: doctor
+doctor: build ## whether this host can hold a million connections, and what to change (ARGS="-n 100000 …")
+	@$(BIN) doctor $(ARGS)
+
 .PHONY: build
 build: ## the static binary bin/shoal
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
@@ -83,6 +87,10 @@ e2e: ## stock clients and the browser against a running server
 .PHONY: compat
 compat: ## Shoal beside the reference server: raw transcripts, stock Go and JavaScript clients, compared field by field
 	$(call run_named,Transcripts|Stock,./server/compat,$(RACE))
+
+.PHONY: tuning-test
+tuning-test: ## apply.sh, the systemd unit and shoal doctor on made-up hosts and on the kernel; says what is left out and why
+	$(call run_named,.,./tuning,)
 
 .PHONY: conform
 conform: export SHOAL_CONFORM := all
