@@ -39,6 +39,7 @@ type Config struct {
 	Sources      int           // local addresses from 127.0.0.1 on to connect from, in turn; 0 = the kernel chooses
 	StepTimeout  time.Duration // for each step of setting a connection up; 0 = 30 s
 	PayloadBytes int           // of a publication; 0 = 128
+	Keys         int           // values of the tag «key» of publications, in turn for each channel; 0 = no tag
 	Posters      int           // connections to the API; 0 = 4, at most one for a channel
 	Run          uint32        // number of this run, in every payload; not 0
 	BusyPoll     bool          // never sleep; see engine.Config
@@ -100,6 +101,7 @@ func (c Config) Validate() error {
 	check(c.Window >= 1, "%d connections under way at once; at least 1", c.Window)
 	check(c.Sources >= 0 && c.Sources <= wire.SourcesMax, "%d source addresses; at most %d", c.Sources, wire.SourcesMax)
 	check(c.StepTimeout >= tickPeriod, "a time limit of %s; at least %s", c.StepTimeout, tickPeriod)
+	check(c.Keys >= 0, "%d keys; 0 or more", c.Keys)
 	check(c.Posters >= 1, "%d connections to the API; at least 1", c.Posters)
 	check(c.Run != 0, "no run number")
 	if _, err := message.NewFiller(c.PayloadBytes); err != nil {

@@ -85,7 +85,7 @@ type peer struct {
 const (
 	subLive    uint8 = 1 << iota // subscribed
 	subPlaced                    // its offset is known
-	subLost                      // came back not recovered: what is skipped next was told
+	subLost                      // came back not recovered, or anew: what is skipped next was told
 	subCounted                   // counts among the receivers of its channel
 )
 

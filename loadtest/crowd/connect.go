@@ -224,33 +224,36 @@ func (e *Crowd) subscribed(c *conn, j int, r *proto.SubscribeResult) {
 	s := &e.subsOf(c.number)[j]
 	at := e.layout.channel(c.number, j)
 	ch := &e.channels[at]
-	back := e.cfg.Positions && s.flags&subPlaced != 0
-	if s.flags&subCounted == 0 && s.track.Top == 0 && ch.published == 0 {
+	was := s.flags&subCounted != 0
+	back := was && e.cfg.Positions && s.flags&subPlaced != 0
+	if !was && s.track.Top == 0 && ch.published == 0 {
 		s.flags |= subCounted
 		ch.receivers++
 	}
 	s.flags |= subLive
-	for _, pub := range r.Publications {
-		m := e.read(pub, at)
-		e.receive(c, &m, true)
-	}
-	if e.cfg.Positions && !r.Recoverable {
-		e.results.Unplaced++
-		return
-	}
-	if back && r.Recovered && r.Epoch == ch.epoch {
+	switch {
+	case back && r.Recoverable && r.Recovered && r.Epoch == ch.epoch:
 		e.results.Recovered++
 		e.results.RecoveredPublications += len(r.Publications)
-	} else if back {
+	case back && r.Recoverable:
 		e.results.Unrecovered++
 		s.flags |= subLost
+	case was:
+		e.results.Anew++
+		s.flags |= subLost
+	case e.cfg.Positions && !r.Recoverable:
+		e.results.Unplaced++
 	}
-	if r.Recoverable || r.Positioned {
+	if e.cfg.Positions && (r.Recoverable || r.Positioned) { // what was recovered moves it on: its offset is that before
 		s.offset = r.Offset
 		s.flags |= subPlaced
 		if ch.epoch != r.Epoch {
 			ch.epoch = strings.Clone(r.Epoch) // it lies in the message
 		}
+	}
+	for _, pub := range r.Publications {
+		m := e.read(pub, at)
+		e.receive(c, &m, true)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,8 +168,8 @@ func TestAllComeBackFromAStormAndRecover(t *testing.T) {
 				missed = missed[:len(missed)-1]
 			}
 			return missed, true
-		}}, engine.ErrGrace, func(c engine.Counters, s engine.Census, t Status) bool {
-			return t.Back == n && s.Lost > 0 && t.Told == 0
+		}}, nil, func(c engine.Counters, s engine.Census, t Status) bool {
+			return t.Back == n && s.Lost == 0 && t.Told >= n && t.Skipped == t.Told
 		}},
 		{"no recovery", flaws{recovered: func(*member, []*proto.Publication) ([]*proto.Publication, bool) { return nil, false }}, nil,
 			func(c engine.Counters, s engine.Census, t Status) bool {
@@ -241,11 +242,25 @@ func stuckOnly(k, from, to int, do func(m *member, p *proto.Publication) []*prot
 	}
 }
 
+// hidden drops a publication for the first k members, and hides it by giving those that follow the offsets before theirs.
+func hidden(k, at int) func(*member, *proto.Publication) []*proto.Publication {
+	return stuckOnly(k, at, 1<<30, func(m *member, p *proto.Publication) []*proto.Publication {
+		if m.got == at {
+			return nil
+		}
+		return []*proto.Publication{{Data: p.Data, Offset: p.Offset - 1}}
+	})
+}
+
 func TestWhatBecomesOfThoseWhoDoNotRead(t *testing.T) {
 	const n, stuck = 12, 4
 	drop := func(*member, *proto.Publication) []*proto.Publication { return nil }
 	end := func(m *member, _ *proto.Publication) []*proto.Publication {
 		m.end(3008)
+		return nil
+	}
+	begin := func(m *member, _ *proto.Publication) []*proto.Publication {
+		m.unsubscribe()
 		return nil
 	}
 	for _, c := range []struct {
@@ -259,11 +274,19 @@ func TestWhatBecomesOfThoseWhoDoNotRead(t *testing.T) {
 		}},
 		{"losses that offsets show", flaws{deliver: stuckOnly(stuck, 30, 33, drop)}, nil,
 			func(_ engine.Counters, _ engine.Census, s Status, o Outcome) bool {
-				return o == (Outcome{Missed: stuck}) && s.Told == 3*stuck
+				return o == (Outcome{Missed: stuck}) && s.Told == 3*stuck && s.Skipped == 3*stuck
 			}},
-		{"silent losses", flaws{mute: true, deliver: stuckOnly(stuck, 30, 33, drop)}, engine.ErrGrace,
+		{"losses on a channel without offsets", flaws{mute: true, deliver: stuckOnly(stuck, 30, 33, drop)}, nil,
 			func(_ engine.Counters, _ engine.Census, s Status, o Outcome) bool {
-				return o == (Outcome{Silent: 3 * stuck}) && s.Told == 0
+				return o == (Outcome{Missed: stuck}) && s.Told == 0 && s.Unseen == 3*stuck
+			}},
+		{"losses of the last ones there", flaws{mute: true, deliver: stuckOnly(stuck, 30, 1<<30, drop)}, engine.ErrGrace,
+			func(_ engine.Counters, _ engine.Census, s Status, o Outcome) bool {
+				return o.Silent == 0 && o.Unseen > 30*stuck && s.Told+s.Unseen == 0
+			}},
+		{"silent losses", flaws{deliver: hidden(stuck, 30)}, engine.ErrGrace,
+			func(_ engine.Counters, _ engine.Census, s Status, o Outcome) bool {
+				return o == (Outcome{Silent: stuck}) && s.Told == 0
 			}},
 		{"a silent loss of the last ones", flaws{deliver: stuckOnly(stuck, 30, 1<<30, drop)}, engine.ErrGrace,
 			func(_ engine.Counters, _ engine.Census, s Status, o Outcome) bool { return o.Silent > 0 && s.Told == 0 }},
@@ -278,13 +301,23 @@ func TestWhatBecomesOfThoseWhoDoNotRead(t *testing.T) {
 		}},
 		{"ended, with no position to come back to", flaws{mute: true, deliver: stuckOnly(stuck, 30, 31, end)}, nil,
 			func(_ engine.Counters, _ engine.Census, s Status, o Outcome) bool {
-				return o == (Outcome{Ended: stuck}) && s.Gone == stuck && s.LostGone >= stuck
+				return o == (Outcome{Ended: stuck}) && s.Gone == 0 && s.Anew == stuck && s.Told >= stuck
 			}},
-		{"unsubscribed for insufficient state", flaws{deliver: stuckOnly(stuck, 30, 31, func(m *member, _ *proto.Publication) []*proto.Publication {
-			m.subs["room"] = false
-			m.reply(&proto.Reply{Push: &proto.Push{Channel: "room", Unsubscribe: &proto.Unsubscribe{Code: 2500}}})
+		{"ended, and told to stay away", flaws{deliver: stuckOnly(stuck, 30, 31, func(m *member, _ *proto.Publication) []*proto.Publication {
+			m.end(3504)
 			return nil
 		})}, nil, func(_ engine.Counters, _ engine.Census, s Status, o Outcome) bool {
+			return o == (Outcome{Ended: stuck}) && s.Gone == stuck && s.LostGone >= stuck
+		}},
+		{"unsubscribed again before anything new came", flaws{deliver: stuckOnly(stuck, 30, 31, begin), after: func(m *member) {
+			if m.number < stuck && m.got >= 30 && !m.twice {
+				m.twice = true
+				m.unsubscribe()
+			}
+		}}, nil, func(_ engine.Counters, _ engine.Census, s Status, o Outcome) bool {
+			return o == (Outcome{Missed: stuck}) && s.Unsubscribed == 2*stuck && s.Recovered == 2*stuck && s.Told == 0
+		}},
+		{"unsubscribed for insufficient state", flaws{deliver: stuckOnly(stuck, 30, 31, begin)}, nil, func(_ engine.Counters, _ engine.Census, s Status, o Outcome) bool {
 			return o == (Outcome{Missed: stuck}) && s.Unsubscribed == stuck && s.Recovered == stuck && s.Told == 0
 		}},
 		{"a healthy one loses", flaws{mute: true, deliver: func(m *member, p *proto.Publication) []*proto.Publication {
@@ -320,6 +353,35 @@ func TestWhatBecomesOfThoseWhoDoNotRead(t *testing.T) {
 				t.Errorf("%d receipts during the stall", e.results.During.TotalCount())
 			}
 		})
+	}
+}
+
+func TestPublicationsCarryTheirKeyInTurn(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	e := drive(t, serveFlawed(t, flaws{tagged: func(key string) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[key]++
+	}}), Config{Connections: 2, Channels: 2, Keys: 3})
+	e.drained(t, 60, nil)
+	mu.Lock()
+	defer mu.Unlock()
+	if made := e.Snapshot().Published; len(seen) != 3 || seen["0"]+seen["1"]+seen["2"] != made || seen["1"] < made/3-2 {
+		t.Errorf("%v of %d", seen, made)
+	}
+}
+
+func TestLatencyIsToldByTheSecond(t *testing.T) {
+	w := windows{now: newHistogram()}
+	const second, ms = int64(time.Second), int64(time.Millisecond)
+	for i := range int64(100) {
+		w.record(5*second+i*ms, (i+1)*ms)
+	}
+	w.record(8*second, 7*ms)
+	w.cut()
+	if len(w.all) != 2 || w.all[0].From != 5*second || w.all[0].Count != 100 || w.all[0].P99/ms != 99 || w.all[1].From != 8*second || w.all[1].P50/ms != 7 {
+		t.Errorf("%+v", w.all)
 	}
 }
 

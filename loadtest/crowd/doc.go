@@ -11,7 +11,8 @@
 // # What is verified
 //
 // Each publication carries the channel it was made for and its sequence there (see engine/message). For each subscription the
-// sequences that came are followed, and so are the offsets the server gives: a sequence that is skipped is a loss. The loss was
-// told when the server made it visible by then: offsets left out as many, or a subscribe that came back not recovered. Any other
-// loss is silent, and a failure in every scenario. What comes twice or after a later one always is.
+// sequences that came are followed, and so are the offsets the server gives: a sequence that is skipped is a loss. The client knows
+// of it when offsets left out as many, or when it came back without what it missed: its connection or its subscription had ended,
+// and nothing was recovered. On a channel without offsets those who stopped reading cannot know what a policy dropped; only the
+// server's counters can. Any other loss is silent, and a failure in every scenario. What comes twice or after a later one always is.
 package crowd

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"shoal/loadtest/engine/answer"
@@ -45,8 +46,8 @@ const (
 	batchBytesMax = 256 << 10
 )
 
-// add puts a publication into the next request.
-func (p *poster) add(channel, data []byte, due int64) {
+// add puts a publication into the next request; key is the value of its tag, below 0 for none.
+func (p *poster) add(channel, data []byte, key int, due int64) {
 	if p.n == batchMax || len(p.next)+len(data) > batchBytesMax && p.n > 0 {
 		_ = p.flush() // the next flush says the same
 	}
@@ -57,7 +58,11 @@ func (p *poster) add(channel, data []byte, due int64) {
 	}
 	p.n++
 	p.next = append(append(append(p.next, `{"publish":{"channel":`...), channel...), `,"data":`...)
-	p.next = append(append(p.next, data...), "}}"...)
+	p.next = append(p.next, data...)
+	if key >= 0 {
+		p.next = append(strconv.AppendInt(append(p.next, `,"tags":{"key":"`...), int64(key), 10), `"}`...)
+	}
+	p.next = append(p.next, "}}"...)
 }
 
 // flush sends the request that is being made.

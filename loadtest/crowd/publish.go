@@ -78,7 +78,15 @@ func (e *Crowd) publishTo(at uint32, due int64) {
 	e.owed += int(ch.receivers)
 	p := e.posters[int(at)%len(e.posters)]
 	e.scratch = e.filler.Append(e.scratch[:0], message.Header{Run: e.cfg.Run, Conn: at + 1, Seq: ch.published, Sent: due})
-	p.add(e.quoted[at], e.scratch, due)
+	p.add(e.quoted[at], e.scratch, e.key(ch.published), due)
+}
+
+// key is the value of the tag of a channel's n-th publication, -1 for none.
+func (e *Crowd) key(n uint32) int {
+	if e.cfg.Keys == 0 {
+		return -1
+	}
+	return int(n) % e.cfg.Keys
 }
 
 // refused ends the stream: further publications would fare no better.
@@ -131,7 +139,7 @@ func (t *draining) step(now int64) (busy bool) {
 	return false
 }
 
-// forgive takes off what is missing since a subscribe that did not recover: the server told, but nothing came since to show how many.
+// forgive takes off what is missing since a subscribe that did not recover: the client knows, but nothing came since to show how many.
 func (e *Crowd) forgive() {
 	for i := range e.subs {
 		s := &e.subs[i]
@@ -139,7 +147,7 @@ func (e *Crowd) forgive() {
 			number := i / e.cfg.Subscriptions
 			ch := e.layout.channel(uint32(number), i%e.cfg.Subscriptions)
 			if n := e.missing(s, ch); n > 0 {
-				e.tell(s, uint32(n))
+				e.tell(s, uint32(n), &e.results.Told)
 			}
 		}
 	}

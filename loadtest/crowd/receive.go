@@ -76,7 +76,7 @@ func (e *Crowd) receive(c *conn, m *arrival, recovered bool) {
 		e.owed--
 	}
 	if !recovered {
-		e.results.latency(m.Sent, now-m.Sent, e.peers[c.number].flags&peerStuck != 0)
+		e.results.latency(m.Sent, now, e.peers[c.number].flags&peerStuck != 0)
 	}
 	if e.owed <= 0 {
 		e.wake()
@@ -98,25 +98,31 @@ func (s *sub) pass(offset uint64) (skipped uint64) {
 	return skipped
 }
 
-// missed takes note of sequences that were skipped: of which the server told, by offsets or by a subscribe that did not recover.
+// missed takes note of sequences that were skipped: of which the client knows because it came back without them, or by offsets. A
+// channel without offsets cannot show them: those who stopped reading take that as part of its policy, for others it is a loss.
 func (e *Crowd) missed(c *conn, s *sub, n uint32, offsets uint64) {
-	told := n
-	if s.flags&subLost == 0 {
-		told = uint32(min(uint64(n), offsets))
+	p := &e.peers[c.number]
+	switch {
+	case s.flags&subLost != 0:
+		p.flags |= peerMissed
+		e.tell(s, n, &e.results.Told)
+	case s.flags&subPlaced == 0 && p.flags&peerStuck != 0 && e.results.Stalls > 0:
+		p.flags |= peerMissed
+		e.tell(s, n, &e.results.Unseen)
+	case offsets > 0:
+		p.flags |= peerMissed
+		n = uint32(min(uint64(n), offsets))
+		e.tell(s, n, &e.results.Told)
+		e.results.Skipped += int(n)
 	}
-	if told == 0 {
-		return
-	}
-	e.peers[c.number].flags |= peerMissed
-	e.tell(s, told)
 }
 
-// tell takes losses the server told of off what is owed.
-func (e *Crowd) tell(s *sub, n uint32) {
+// tell takes losses that are explained off what is owed.
+func (e *Crowd) tell(s *sub, n uint32, as *int) {
 	if s.flags&subCounted == 0 {
 		return
 	}
 	s.told += n
 	e.owed -= int(n)
-	e.results.Told += int(n)
+	*as += int(n)
 }

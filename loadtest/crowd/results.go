@@ -15,7 +15,7 @@ type Status struct {
 	Away         int // not connected, in their backoff
 	Stalled      int // stopped reading
 	Ended        int // of those, ended by the server
-	Gone         int // of those, cannot come back
+	Gone         int // of those, told to stay away
 	LostGone     int // publications owed to those
 	Cut          int // by Storm
 	Back         int // since then
@@ -27,7 +27,10 @@ type Status struct {
 	Recovered             int // subscriptions that came back whole
 	RecoveredPublications int
 	Unrecovered           int // that came back, and the server said that something was lost
-	Told                  int // publications lost that the server made visible
+	Anew                  int // that came back where nothing can be recovered
+	Told                  int // publications lost of which the client knows
+	Skipped               int // of those, left out of the offsets of a connection that held
+	Unseen                int // publications lost by those who stopped reading, on channels without offsets: the client cannot know
 }
 
 // Outcome is what became of the stuck peers, as of the last census.
@@ -37,6 +40,7 @@ type Outcome struct {
 	Missed int // were told of losses while connected
 	Away   int // are not back
 	Silent int // publications they lost without being told
+	Unseen int // the last ones they lost on channels without offsets; see Status for those before
 }
 
 // Histogram is a distribution in nanoseconds.
@@ -69,24 +73,32 @@ type Results struct {
 	Return  Histogram // from the cut to ready, without the backoff slept
 	Absent  Histogram // from the cut to ready
 
+	Windows []Window // of Latency
+
+	windows         windows
 	refusal         error // the first of the API
 	stalled, roused int64
 }
 
 func newResults() Results {
 	h := newHistogram
-	return Results{Codes: map[string]int{}, Setup: h(), Latency: h(), Before: h(), During: h(), After: h(), Answer: h(), Return: h(), Absent: h()}
+	return Results{
+		Codes: map[string]int{}, Setup: h(), Latency: h(), Before: h(), During: h(), After: h(), Answer: h(), Return: h(), Absent: h(),
+		windows: windows{now: h()},
+	}
 }
 
 func (r *Results) stall(now int64) { r.stalled = now }
 func (r *Results) rouse(now int64) { r.roused = now }
 
 // latency takes that of one receipt.
-func (r *Results) latency(due, ns int64, stuck bool) {
+func (r *Results) latency(due, now int64, stuck bool) {
 	if stuck {
 		return
 	}
+	ns := now - due
 	r.Latency.record(ns)
+	r.windows.record(now, ns)
 	switch {
 	case r.stalled == 0 || due < r.stalled:
 		r.Before.record(ns)
@@ -98,7 +110,11 @@ func (r *Results) latency(due, ns int64, stuck bool) {
 }
 
 // Results are the distributions and what became of everybody. Call it after Run has returned.
-func (e *Crowd) Results() Results { return e.results }
+func (e *Crowd) Results() Results {
+	e.results.windows.cut()
+	e.results.Windows = e.results.windows.all
+	return e.results
+}
 
 // census counts all peers; of those who may be told of losses, only what they were not told is lost.
 func (e *Crowd) census() engine.Census {
@@ -110,20 +126,26 @@ func (e *Crowd) census() engine.Census {
 		if here {
 			s.Ready++
 		}
-		lost := 0
+		lost, unseen := 0, 0
 		for j, sub := range e.subsOf(uint32(i)) {
-			if sub.flags&subCounted != 0 {
-				lost += max(e.missing(&sub, e.layout.channel(uint32(i), j)), 0)
+			if sub.flags&subCounted == 0 {
+				continue
+			}
+			if n := max(e.missing(&sub, e.layout.channel(uint32(i), j)), 0); sub.flags&subPlaced != 0 {
+				lost += n
+			} else {
+				unseen += n
 			}
 		}
 		if p.flags&peerStuck == 0 || e.results.Stalls == 0 {
-			s.Lost += lost
-			if lost > 0 {
+			s.Lost += lost + unseen
+			if lost+unseen > 0 {
 				s.Short++
 			}
 			continue
 		}
 		o.Silent += lost
+		o.Unseen += unseen
 		switch {
 		case p.flags&peerEnded != 0:
 			o.Ended++
@@ -132,7 +154,7 @@ func (e *Crowd) census() engine.Census {
 			}
 		case p.flags&peerMissed != 0:
 			o.Missed++
-		case lost == 0:
+		case lost+unseen == 0:
 			o.Whole++
 		}
 	}

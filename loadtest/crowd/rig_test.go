@@ -27,6 +27,8 @@ type flaws struct {
 	deliver func(m *member, p *proto.Publication) []*proto.Publication
 	// recovered decides what a member who comes back is sent.
 	recovered func(m *member, missed []*proto.Publication) ([]*proto.Publication, bool)
+	// after is called when a member has been answered that it is subscribed.
+	after func(m *member)
 	// greet may refuse the n-th upgrade, from 0.
 	greet func(n int) (status int, header http.Header)
 	// answer is what the API says instead.
@@ -35,6 +37,8 @@ type flaws struct {
 	crosstalk bool
 	// mute: no offsets, no recovery.
 	mute bool
+	// tagged is called for each publication with its tag.
+	tagged func(key string)
 }
 
 // flawed is a server of the client protocol and of the API that makes mistakes on purpose.
@@ -46,6 +50,12 @@ type flawed struct {
 	upgrades int
 }
 
+// unsubscribe has a member begin anew, as a server does that cannot go on with it.
+func (m *member) unsubscribe() {
+	m.subs["room"] = false
+	m.reply(&proto.Reply{Push: &proto.Push{Channel: "room", Unsubscribe: &proto.Unsubscribe{Code: 2500}}})
+}
+
 // member is one connection.
 type member struct {
 	s      *flawed
@@ -55,6 +65,7 @@ type member struct {
 	subs   map[string]bool
 	got    int // publications delivered
 	held   *proto.Publication
+	twice  bool // unsubscribed again
 }
 
 func serveFlawed(t *testing.T, f flaws) netip.AddrPort {
@@ -80,6 +91,9 @@ func (s *flawed) api(w http.ResponseWriter, r *http.Request) {
 	type publish struct {
 		Channel string          `json:"channel"`
 		Data    json.RawMessage `json:"data"`
+		Tags    struct {
+			Key string `json:"key"`
+		} `json:"tags"`
 	}
 	var one publish
 	var batch struct {
@@ -95,6 +109,9 @@ func (s *flawed) api(w http.ResponseWriter, r *http.Request) {
 	}
 	if strings.HasSuffix(r.URL.Path, "/publish") {
 		_ = json.Unmarshal(body.Bytes(), &one)
+		if s.f.tagged != nil {
+			s.f.tagged(one.Tags.Key)
+		}
 		s.publish(one.Channel, one.Data)
 		_, _ = w.Write([]byte(`{"result":{}}`))
 		return
@@ -102,6 +119,9 @@ func (s *flawed) api(w http.ResponseWriter, r *http.Request) {
 	_ = json.Unmarshal(body.Bytes(), &batch)
 	replies := make([]string, len(batch.Commands))
 	for i, c := range batch.Commands {
+		if s.f.tagged != nil {
+			s.f.tagged(c.Publish.Tags.Key)
+		}
 		s.publish(c.Publish.Channel, c.Publish.Data)
 		replies[i] = `{"publish":{}}`
 	}
@@ -202,14 +222,20 @@ func (m *member) subscribe(id uint32, r *proto.SubscribeRequest) {
 		res = &proto.SubscribeResult{Recoverable: true, Positioned: true, Epoch: "e", Offset: uint64(len(stream))}
 		if r.Recover {
 			res.WasRecovering, res.Recovered = true, true
-			res.Publications = stream[r.Offset:]
+			res.Publications, res.Offset = stream[r.Offset:], r.Offset // the publications lead on from there
 			if m.s.f.recovered != nil {
 				res.Publications, res.Recovered = m.s.f.recovered(m, res.Publications)
+			}
+			if !res.Recovered {
+				res.Offset = uint64(len(stream))
 			}
 		}
 	}
 	m.subs[name] = true
 	m.reply(&proto.Reply{Id: id, Subscribe: res})
+	if m.s.f.after != nil {
+		m.s.f.after(m)
+	}
 }
 
 // reply is called with the server's lock held.

@@ -145,7 +145,7 @@ func (e *Crowd) ended(c *conn, cause error) {
 	}
 }
 
-// endedStuck has a peer that did not read come back from its position when it has one, once it is awake.
+// endedStuck has a peer that did not read come back once it is awake: from its position, or anew when it has none.
 func (e *Crowd) endedStuck(p *peer, number uint32, was bool, cause error) {
 	if was {
 		p.flags |= peerEnded
@@ -160,7 +160,7 @@ func (e *Crowd) endedStuck(p *peer, number uint32, was bool, cause error) {
 	}
 	p.flags &^= peerStalled
 	switch {
-	case !e.cfg.Positions || e.subsOf(number)[0].flags&subPlaced == 0 || terminal(e.code):
+	case terminal(e.code):
 		e.results.Gone++
 		e.bury(p, number, &e.results.LostGone)
 	case e.stalled:
