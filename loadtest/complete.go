@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"shoal/loadtest/engine"
+	"shoal/loadtest/observe"
 )
 
 // complete fills the report from what the engine counted. stopped is what ended the test early.
@@ -30,6 +31,7 @@ func (r *run) complete(stopped error) {
 	if r.press == nil {
 		conns.Setup = quantiles(hist.Setup)
 	}
+	rep.Observed = observe.Compare(r.before.Measures, r.after.Measures, r.after.at.Sub(r.before.at))
 	switch {
 	case r.press != nil:
 		conns.Setup = r.completePressure(v, c)
@@ -59,6 +61,9 @@ func (r *run) complete(stopped error) {
 		rep.Failures = append(rep.Failures, stopped.Error())
 	}
 	rep.judge()
+	if expected, _ := parseExpectations(r.cfg.Expect); len(expected) > 0 && !rep.Interrupted {
+		rep.expect(expected)
+	}
 }
 
 // delivery sums up the publications.

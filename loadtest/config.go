@@ -63,14 +63,16 @@ type Config struct {
 	Channels      int           // channels, slow, storm: 0 = 1; of several the names are Channel-0, Channel-1 …
 	Subscriptions int           // channels, slow, storm: channels of each connection; 0 = all
 	Random        bool          // channels, slow, storm: publish to channels drawn at random, not in turn
-	Metrics       string        // address of the target's metrics; "" = http://host:port/metrics, if it is there
 	Stuck         int           // slow: connections that stop reading; 0 = a third
 	Stall         time.Duration // slow: for how long; 0 = 10 s
+	Keys          int           // channels, slow, storm: values of the tag «key» of publications, in turn; 0 = no tag
 	Resume        bool          // storm: come back with the server's resume token
 
 	// SubscriptionTokens are JWTs for subscribe, by channel; channels, slow, storm: nil = none.
 	SubscriptionTokens map[string]string
 
+	Metrics   string        // address of the target's metrics; "" = http://host:port/metrics, if it is there
+	Expect    string        // figures to reach, as in p99=20ms,rss_growth=64MB; see figures
 	Wait      time.Duration // how long to wait for the target to listen, when it does not yet; 0 = not at all
 	ServerPID int           // process to measure; 0 = none
 	BusyPoll  bool          // never sleep; see engine.Config
@@ -166,6 +168,10 @@ func (c Config) Validate() error {
 		"--subscriptions %d: 1 to the number of --channels, %d", c.Subscriptions, c.Channels)
 	check(c.Stuck == 0 || c.Scenario == Slow && c.Stuck <= c.Connections, "--stuck %d: for --scenario slow, at most --connections", c.Stuck)
 	check(c.Stall == 0 || c.Scenario == Slow, "--stall is for --scenario slow")
+	check(c.Keys == 0 || press, "--keys is for the scenarios channels, slow and storm")
+	if _, err := parseExpectations(c.Expect); err != nil {
+		errs = append(errs, err)
+	}
 	check(!c.Resume || c.Scenario == Storm, "--resume is for --scenario storm")
 	check(c.Encoding == "json" || c.Encoding == "protobuf", "--encoding %q is unknown: json or protobuf", c.Encoding)
 	check(c.Via == "api" || c.Via == "client", "--via %q is unknown: api or client", c.Via)
@@ -179,7 +185,7 @@ func (c Config) Validate() error {
 		"rate": c.ConnectRate, "publish-rate": c.PublishRate, "message-rate": c.MessageRate, "window": float64(c.Window),
 		"burst": float64(c.Burst), "active": float64(c.Active), "server-pid": float64(c.ServerPID), "duration": float64(c.Duration),
 		"settle": float64(c.Settle), "grace": float64(c.Grace), "timeout": float64(c.Timeout), "step-timeout": float64(c.StepTimeout), "wait": float64(c.Wait),
-		"stuck": float64(c.Stuck), "stall": float64(c.Stall), "channels": float64(c.Channels), "subscriptions": float64(c.Subscriptions),
+		"stuck": float64(c.Stuck), "stall": float64(c.Stall), "keys": float64(c.Keys), "channels": float64(c.Channels), "subscriptions": float64(c.Subscriptions),
 	} {
 		check(v >= 0, "--%s is below zero", name)
 	}

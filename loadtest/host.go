@@ -1,13 +1,7 @@
 package loadtest
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"path"
-	"strconv"
-	"strings"
-	"time"
 
 	"shoal/tuning"
 )
@@ -30,114 +24,4 @@ func (c *Config) checkLimits(host tuning.Host, sources int) error {
 			c.Connections, most, ports, max(sources, 1))
 	}
 	return nil
-}
-
-// Process is what the kernel tells of a process. Sizes are bytes.
-type Process struct {
-	CPU       time.Duration `json:"cpu_ns"` // user and system time since its start
-	RSS       int64         `json:"rss_bytes"`
-	RSSAnon   int64         `json:"rss_anon_bytes"`
-	RSSPeak   int64         `json:"rss_peak_bytes"`
-	PSS       int64         `json:"pss_bytes,omitempty"`           // 0 when smaps_rollup may not be read
-	Private   int64         `json:"private_dirty_bytes,omitempty"` // of smaps_rollup
-	Threads   int64         `json:"threads"`
-	Switches  int64         `json:"context_switches"` // of the main thread
-	PreciseNS bool          `json:"-"`                // CPU is from schedstat, to the nanosecond, not from ticks
-}
-
-// readProcess reads /proc/PID; name is "self" or a number.
-func readProcess(proc fs.FS, name string) (p Process, err error) {
-	stat, err := fs.ReadFile(proc, path.Join(name, "stat"))
-	if err != nil {
-		return p, err
-	}
-	if p.CPU, err = cpuOfStat(string(stat)); err != nil {
-		return p, err
-	}
-	if ns, ok := cpuOfTasks(proc, name); ok {
-		p.CPU, p.PreciseNS = ns, true
-	}
-	status, err := fs.ReadFile(proc, path.Join(name, "status"))
-	if err != nil {
-		return p, err
-	}
-	fields(string(status), map[string]*int64{
-		"VmRSS": &p.RSS, "RssAnon": &p.RSSAnon, "VmHWM": &p.RSSPeak, "Threads": &p.Threads,
-		"voluntary_ctxt_switches": &p.Switches,
-	})
-	if rollup, err := fs.ReadFile(proc, path.Join(name, "smaps_rollup")); err == nil { // needs the same user
-		fields(string(rollup), map[string]*int64{"Pss": &p.PSS, "Private_Dirty": &p.Private})
-	}
-	return p, nil
-}
-
-// fields fills in «Name: number [kB]» lines.
-func fields(text string, into map[string]*int64) {
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(line, ":")
-		at, wanted := into[name]
-		if !wanted {
-			continue
-		}
-		value, isKB := strings.CutSuffix(strings.TrimSpace(value), " kB")
-		n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
-		if err != nil {
-			continue
-		}
-		if isKB {
-			n *= 1024
-		}
-		*at = n
-	}
-}
-
-// clockTick is 1/USER_HZ, which is 100 on every architecture Linux has today (proc(5)).
-const clockTick = 10 * time.Millisecond
-
-var errStat = errors.New("/proc/PID/stat is not in its known form")
-
-// cpuOfStat adds utime and stime, fields 14 and 15; the second field may contain spaces and parentheses.
-func cpuOfStat(stat string) (time.Duration, error) {
-	end := strings.LastIndexByte(stat, ')')
-	if end < 0 {
-		return 0, errStat
-	}
-	f := strings.Fields(stat[end+1:])
-	if len(f) < 13 {
-		return 0, errStat
-	}
-	user, err1 := strconv.ParseInt(f[11], 10, 64)
-	system, err2 := strconv.ParseInt(f[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, errStat
-	}
-	return time.Duration(user+system) * clockTick, nil
-}
-
-// cpuOfTasks adds the run time of all threads from schedstat, which has nanoseconds where stat has hundredths of a second. The
-// time of threads that have ended is missing; Go's hardly ever end.
-func cpuOfTasks(proc fs.FS, name string) (sum time.Duration, ok bool) {
-	tasks, err := fs.ReadDir(proc, path.Join(name, "task"))
-	if err != nil {
-		return 0, false
-	}
-	for _, t := range tasks {
-		text, err := fs.ReadFile(proc, path.Join(name, "task", t.Name(), "schedstat"))
-		if errors.Is(err, fs.ErrNotExist) {
-			if len(tasks) == 1 {
-				return 0, false
-			}
-			continue // it ended meanwhile, or the kernel keeps no schedstat: then all are missing
-		}
-		f := strings.Fields(string(text))
-		if err != nil || len(f) != 3 {
-			return 0, false
-		}
-		ns, err := strconv.ParseInt(f[0], 10, 64)
-		if err != nil {
-			return 0, false
-		}
-		sum += time.Duration(ns)
-	}
-	return sum, sum > 0
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path"
-	"strconv"
 	"time"
 
 	"shoal/codec/proto"
 	"shoal/loadtest/crowd"
+	"shoal/loadtest/observe"
 )
 
 // The marks of the scenarios that press, between markIdle and markTraffic.
@@ -24,12 +22,9 @@ const (
 // press is what a run of channels, slow or storm has beside.
 type press struct {
 	c       *crowd.Crowd
-	metrics source
-	before  measures // of the target, before the traffic
-	after   measures
-	netstat [2]accepts
-	sampled time.Time
-	rssPeak int64
+	netstat [2]observe.Accepts // before and after the traffic
+	samples sampler
+	memory  Memory
 }
 
 // crowdConfig is what the crowd is to do.
@@ -40,7 +35,7 @@ func (c *Config) crowdConfig(t target, s *Surroundings) crowd.Config {
 		Channel: c.Channel, Channels: c.Channels, Subscriptions: c.Subscriptions, Positions: c.Scenario != Channels, Resume: c.Resume,
 		Tokens: c.SubscriptionTokens,
 		Stuck:  c.Stuck, Connections: e.Connections, ConnectRate: e.ConnectRate, Window: e.Window, Sources: e.Sources,
-		StepTimeout: e.StepTimeout, PayloadBytes: e.PayloadBytes, Run: e.Run, BusyPoll: e.BusyPoll, NewPoller: e.NewPoller,
+		StepTimeout: e.StepTimeout, PayloadBytes: e.PayloadBytes, Keys: c.Keys, Run: e.Run, BusyPoll: e.BusyPoll, NewPoller: e.NewPoller,
 	}
 	if c.Encoding == proto.Protobuf.String() {
 		cc.Encoding = proto.Protobuf
@@ -49,15 +44,11 @@ func (c *Config) crowdConfig(t target, s *Surroundings) crowd.Config {
 }
 
 func newPress(c *Config, t target, s *Surroundings) (*press, error) {
-	metrics, err := c.metricsSource(t)
-	if err != nil {
-		return nil, err
-	}
 	members, err := crowd.New(c.crowdConfig(t, s))
 	if err != nil {
 		return nil, err
 	}
-	return &press{c: members, metrics: metrics}, nil
+	return &press{c: members}, nil
 }
 
 // pressure is the traffic of channels, slow and storm: a stream of publications during which something happens.
@@ -69,11 +60,12 @@ func (r *run) pressure(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	var unread, err error
-	if p.before, unread = p.metrics.read(context.WithoutCancel(ctx)); unread != nil && cfg.Metrics != "" {
-		return unread
+	err := r.look(ctx, &r.before)
+	if err != nil {
+		return err
 	}
-	p.netstat[0] = readAccepts(r.proc, cfg.ServerPID)
+	p.netstat[0] = observe.ReadAccepts(r.proc, cfg.ServerPID)
+	r.remember()
 	r.event("publishing", r.counts())
 	if err := p.c.Publish(crowd.Publishing{Rate: cfg.PublishRate, Random: cfg.Random}); err != nil {
 		return err
@@ -93,20 +85,28 @@ func (r *run) pressure(ctx context.Context) error {
 	err = errors.Join(err, r.task(rest, "awaiting the rest", func() error { return p.c.Drain(cfg.Grace) }))
 	r.mark(markTraffic)
 	r.event("delivered", r.counts())
-	p.netstat[1] = readAccepts(r.proc, cfg.ServerPID)
-	p.after, _ = p.metrics.read(context.WithoutCancel(ctx))
+	p.netstat[1] = observe.ReadAccepts(r.proc, cfg.ServerPID)
+	_ = r.look(ctx, &r.after) // a target that has ended fails the test otherwise
 	return r.settle(ctx, err)
+}
+
+// remember takes the present memory for that before.
+func (r *run) remember() {
+	r.press.memory = Memory{Before: observe.ResidentBytes(r.proc, r.cfg.ServerPID), KernelBefore: observe.TCPBytes(r.proc, r.cfg.ServerPID)}
+	r.press.samples.peak, r.press.samples.kernel = 0, 0
 }
 
 // slow has some stop reading, and read again.
 func (r *run) slow(ctx context.Context) error {
 	r.mark(markBefore)
+	r.remember()
 	r.event("stalling", r.counts())
 	if err := r.press.c.Stall(); err != nil {
 		return err
 	}
 	err := r.hold(ctx, "some do not read", r.cfg.Stall, false)
 	r.mark(markStalled)
+	r.press.memory.Stalled = r.press.samples.peak
 	r.event("reading", r.counts())
 	if err := errors.Join(err, r.press.c.Rouse()); err != nil {
 		return err
@@ -117,6 +117,7 @@ func (r *run) slow(ctx context.Context) error {
 // storm cuts all, and waits for them.
 func (r *run) storm(ctx context.Context) error {
 	r.mark(markCut)
+	r.remember()
 	r.event("cut", r.counts())
 	if err := r.task(ctx, "coming back", func() error { return r.press.c.Storm(r.cfg.Grace) }); err != nil {
 		return err
@@ -128,25 +129,3 @@ func (r *run) storm(ctx context.Context) error {
 
 // drainTime bounds the wait for the rest beyond the time of grace: a server that sends and sends need not be waited for.
 const drainTime = time.Minute
-
-const samplePeriod = 50 * time.Millisecond
-
-// sample notes the highest memory the server's process had since the traffic began.
-func (r *run) sample() {
-	p := r.press
-	if p == nil || r.cfg.ServerPID == 0 || r.report.mark(markIdle) == nil {
-		return
-	}
-	if now := r.s.Clock(); now.Sub(p.sampled) >= samplePeriod {
-		p.sampled = now
-		p.rssPeak = max(p.rssPeak, residentBytes(r.proc, r.cfg.ServerPID))
-	}
-}
-
-// residentBytes is the resident memory of a process, 0 when it cannot be read.
-func residentBytes(proc fs.FS, pid int) (rss int64) {
-	if status, err := fs.ReadFile(proc, path.Join(strconv.Itoa(pid), "status")); err == nil {
-		fields(string(status), map[string]*int64{"VmRSS": &rss})
-	}
-	return rss
-}

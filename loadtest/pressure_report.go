@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"shoal/loadtest/engine"
+	"shoal/loadtest/observe"
 )
 
 // Pressure is the result of the scenarios channels, slow and storm.
@@ -17,21 +18,31 @@ type Pressure struct {
 	Answered      int     `json:"answered"`
 	Refused       int     `json:"refused"`
 	Verified
-	Told      int         `json:"lost_and_told"`         // the server made these losses visible; not among lost
+	Told      int         `json:"lost_and_told"`         // the clients know of these losses; not among lost
 	PerSecond float64     `json:"deliveries_per_second"` // over the time publications were made
 	Latency   *Quantiles  `json:"latency,omitempty"`     // of every receipt of those who read, recovered ones excluded
 	Answer    *Quantiles  `json:"answer,omitempty"`
-	Writes    *Writes     `json:"writes,omitempty"`
+	Memory    *Memory     `json:"memory,omitempty"`
+	Accept    *Queue      `json:"accept_queue,omitempty"`
 	Slow      *SlowResult `json:"slow,omitempty"`
 	Storm     *Storming   `json:"storm,omitempty"`
+	Samples   []Sample    `json:"samples,omitempty"`
+	Windows   []Window    `json:"windows,omitempty"`
 }
 
-// Writes is what the target's own metrics say of the traffic.
-type Writes struct {
-	Deliveries  float64 `json:"deliveries"`
-	Calls       float64 `json:"write_calls"` // write(2) and writev(2) of its loops, pings and replies included
-	PerDelivery float64 `json:"writes_per_delivery"`
-	LagMS       float64 `json:"loop_lag_ms"` // the longest since the target's start
+// Queue is what the kernel counted meanwhile of connections that found an accept queue full.
+type Queue struct {
+	Overflows int64 `json:"listen_overflows"`
+	Drops     int64 `json:"listen_drops"`
+}
+
+// Window is what those who read received in one second.
+type Window struct {
+	Seconds float64 `json:"seconds"` // since the start
+	Count   int64   `json:"count"`
+	P50     float64 `json:"p50_us"`
+	P99     float64 `json:"p99_us"`
+	Max     float64 `json:"max_us"`
 }
 
 // SlowResult is what became of those who stopped reading, and of the others meanwhile.
@@ -41,23 +52,24 @@ type SlowResult struct {
 	Whole    int            `json:"whole"` // received everything on one connection
 	Ended    int            `json:"ended"` // by the target
 	Missed   int            `json:"missed"`
-	Gone     int            `json:"gone"` // of those ended, could not come back: no position, or a final code
+	Gone     int            `json:"gone"` // of those ended, were told to stay away
 	Away     int            `json:"away"` // of those ended, should be back and are not
 	Codes    map[string]int `json:"codes,omitempty"`
+	Ends     int            `json:"ends"`                 // of their connections, several of one if need be
+	Skipped  int            `json:"lost_and_skipped"`     // of the losses told, left out of the offsets of connections that held
+	Unseen   int            `json:"lost_without_offsets"` // no client can know; only the target's counters tell
 	Silent   int            `json:"lost_silently"`
 	LostGone int            `json:"lost_with_gone"` // publications owed to those who are gone
 
 	Unsubscribed          int `json:"unsubscribed"`
 	Recovered             int `json:"recovered"`
 	Unrecovered           int `json:"not_recovered"`
+	Anew                  int `json:"anew"` // came back where nothing can be recovered
 	RecoveredPublications int `json:"recovered_publications"`
 
-	RSSBefore int64      `json:"rss_before_bytes,omitempty"`
-	RSSPeak   int64      `json:"rss_peak_bytes,omitempty"` // since the traffic began
-	RSSAfter  int64      `json:"rss_after_bytes,omitempty"`
-	Before    *Quantiles `json:"latency_before,omitempty"` // of the healthy ones
-	During    *Quantiles `json:"latency_during,omitempty"`
-	After     *Quantiles `json:"latency_after,omitempty"`
+	Before *Quantiles `json:"latency_before,omitempty"` // of the healthy ones
+	During *Quantiles `json:"latency_during,omitempty"`
+	After  *Quantiles `json:"latency_after,omitempty"`
 }
 
 // Storming is how all came back.
@@ -72,8 +84,6 @@ type Storming struct {
 	Own                   *Quantiles `json:"own_time,omitempty"` // from the cut to subscribed and recovered, without the backoff slept
 	Away                  *Quantiles `json:"away,omitempty"`     // with it
 	CPU                   float64    `json:"cpu_us_per_return,omitempty"`
-	Overflows             *int64     `json:"listen_overflows,omitempty"`
-	Drops                 *int64     `json:"listen_drops,omitempty"`
 }
 
 // completePressure fills in the report; the quantiles are those of setting up.
@@ -82,13 +92,19 @@ func (r *run) completePressure(v Verified, c engine.Counters) *Quantiles {
 	p := &Pressure{
 		Channels: r.cfg.Channels, Subscriptions: r.cfg.Subscriptions, ReceiversMin: res.ReceiversMin, ReceiversMax: res.ReceiversMax,
 		AskedRate: r.cfg.PublishRate, Published: c.Published, Answered: c.Answered, Refused: c.Refused, Verified: v, Told: res.Told,
-		Latency: quantiles(res.Latency.Histogram), Answer: quantiles(res.Answer.Histogram), Writes: writes(r.press.before, r.press.after),
+		Latency: quantiles(res.Latency.Histogram), Answer: quantiles(res.Answer.Histogram), Samples: r.press.samples.all,
 	}
 	if c.Published == 0 {
 		return quantiles(res.Setup.Histogram)
 	}
 	r.report.Pressure = p
-	p.Expected += res.Told + res.Outcome.Silent + res.LostGone
+	for _, w := range res.Windows {
+		p.Windows = append(p.Windows, Window{
+			float64(w.From-r.began.UnixNano()) / 1e9, w.Count, float64(w.P50) / 1e3, float64(w.P99) / 1e3, float64(w.Max) / 1e3,
+		})
+	}
+	r.press.watched(p, r.report)
+	p.Expected += res.Told + res.Unseen + res.Outcome.Unseen + res.Outcome.Silent + res.LostGone
 	from, to := r.report.mark(markIdle), r.report.mark(markTraffic)
 	if from != nil && to != nil && to.Seconds > from.Seconds {
 		p.PerSecond = float64(c.Received) / (to.Seconds - from.Seconds)
@@ -98,68 +114,93 @@ func (r *run) completePressure(v Verified, c engine.Counters) *Quantiles {
 		o := res.Outcome
 		p.Slow = &SlowResult{
 			Stalled: res.Stalled, Whole: o.Whole, Ended: o.Ended, Missed: o.Missed, Gone: res.Gone, Away: o.Away, Codes: res.Codes,
-			Silent: o.Silent, LostGone: res.LostGone, Unsubscribed: res.Unsubscribed, Recovered: res.Recovered, Unrecovered: res.Unrecovered,
-			RecoveredPublications: res.RecoveredPublications, RSSPeak: r.press.rssPeak, Before: quantiles(res.Before.Histogram),
+			Ends: res.Ended, Skipped: res.Skipped, Unseen: res.Unseen + o.Unseen, Silent: o.Silent, LostGone: res.LostGone,
+			Unsubscribed: res.Unsubscribed, Recovered: res.Recovered, Unrecovered: res.Unrecovered, Anew: res.Anew,
+			RecoveredPublications: res.RecoveredPublications, Before: quantiles(res.Before.Histogram),
 			During: quantiles(res.During.Histogram), After: quantiles(res.After.Histogram),
 		}
-		p.Slow.times(r.report)
+		if before, stalled := r.report.mark(markBefore), r.report.mark(markStalled); before != nil && stalled != nil {
+			p.Slow.Seconds = stalled.Seconds - before.Seconds
+		}
 	case Storm:
 		p.Storm = &Storming{
 			Cut: res.Cut, Back: res.Back, Resumed: res.Resumed, Again: res.Again, Recovered: res.Recovered, Unrecovered: res.Unrecovered,
 			RecoveredPublications: res.RecoveredPublications, Own: quantiles(res.Return.Histogram), Away: quantiles(res.Absent.Histogram),
 		}
-		p.Storm.cost(r.report, r.press.netstat)
+		p.Storm.cost(r.report)
 	}
 	return quantiles(res.Setup.Histogram)
 }
 
-// times takes over what the marks say.
-func (s *SlowResult) times(r *Report) {
-	before, stalled, after := r.mark(markBefore), r.mark(markStalled), r.mark(markAfter)
-	if before != nil && stalled != nil {
-		s.Seconds = stalled.Seconds - before.Seconds
+// watched takes over what was sampled of the target's process and of the kernel.
+func (p *press) watched(into *Pressure, r *Report) {
+	if m := p.memory; m.Before > 0 {
+		m.Peak, m.KernelPeak = p.samples.peak, p.samples.kernel
+		if after := r.mark(markAfter); after != nil && after.Server != nil {
+			m.After = after.Server.RSS
+		}
+		into.Memory = &m
 	}
-	if before != nil && before.Server != nil {
-		s.RSSBefore = before.Server.RSS
-	}
-	if after != nil && after.Server != nil {
-		s.RSSAfter = after.Server.RSS
+	if from, to := p.netstat[0], p.netstat[1]; from.Known && to.Known {
+		into.Accept = &Queue{to.Overflows - from.Overflows, to.Drops - from.Drops}
 	}
 }
 
-// cost takes over what the marks and the kernel say.
-func (s *Storming) cost(r *Report, netstat [2]accepts) {
+// cost takes over what the marks say.
+func (s *Storming) cost(r *Report) {
 	cut, back := r.mark(markCut), r.mark(markBack)
 	if cut != nil && back != nil && cut.Server != nil && back.Server != nil && s.Back > 0 {
 		s.CPU = us(back.Server.CPU-cut.Server.CPU) / float64(s.Back)
 	}
-	if netstat[0].known && netstat[1].known {
-		overflows, drops := netstat[1].overflows-netstat[0].overflows, netstat[1].lost-netstat[0].lost
-		s.Overflows, s.Drops = &overflows, &drops
-	}
 }
 
-// failures says which promise of a scenario was broken, beside what Verified has.
-func (p *Pressure) failures(scenario Scenario) (all []string) {
+// failures says which promise of a scenario was broken, beside what Verified has. o is what the target counted, nil when it does
+// not tell.
+func (p *Pressure) failures(scenario Scenario, o *observe.Observed) (all []string) {
 	fail := func(n int, format string) {
 		if n > 0 {
 			all = append(all, fmt.Sprintf(format, grouped(n)))
 		}
 	}
 	if scenario != Slow {
-		fail(p.Told, "messages lost, though the target told: %s")
+		fail(p.Told, "messages lost, though the clients know: %s")
 	}
 	if s := p.Slow; s != nil {
 		fail(s.Silent, "messages lost silently by those who did not read: %s")
 		fail(s.Away, "connections that did not read, were ended and did not come back: %s")
+		fail(s.Gone, "connections that did not read and were told to stay away for good: %s")
+		all = append(all, s.uncounted(o)...)
 	}
 	if s := p.Storm; s != nil {
 		fail(s.Cut-s.Back, "connections that did not come back: %s")
 		fail(s.Unrecovered, "subscriptions that came back and did not recover: %s")
-		for name, n := range map[string]*int64{"ListenOverflows": s.Overflows, "ListenDrops": s.Drops} {
-			if n != nil {
-				fail(int(*n), "connections that found the accept queue full ("+name+"): %s")
-			}
+	}
+	if q := p.Accept; q != nil {
+		fail(int(q.Overflows), "connections that found the accept queue full (ListenOverflows): %s")
+		fail(int(q.Drops), "connections that found the accept queue full (ListenDrops): %s")
+	}
+	return all
+}
+
+// uncounted says which losses of those who did not read are missing in the target's counters.
+func (s *SlowResult) uncounted(o *observe.Observed) (all []string) {
+	if o == nil {
+		if s.Unseen > 0 {
+			all = append(all, fmt.Sprintf("messages lost on channels without offsets, of which neither the clients nor metrics tell: %s; "+
+				"let the channel have history, or name the target's --metrics", grouped(s.Unseen)))
+		}
+		return all
+	}
+	for _, c := range [...]struct {
+		lost, counted int
+		what          string
+	}{
+		{s.Skipped + s.Unseen, o.Dropped(), "messages lost on connections that held: %s, and the target counted %s dropped (" + observe.MetricDrops + ")"},
+		{s.Ends, o.Ended(), "connections that did not read and were ended: %s, and the target counted %s (" + observe.MetricClosed + ")"},
+		{s.Unsubscribed, o.Resubscribe, "subscriptions ended to begin anew: %s, and the target counted %s (" + observe.MetricInsufficient + ")"},
+	} {
+		if c.lost > c.counted {
+			all = append(all, fmt.Sprintf(c.what, grouped(c.lost), grouped(c.counted)))
 		}
 	}
 	return all
@@ -172,14 +213,25 @@ func (t *table) pressure(p *Pressure) {
 	t.row("published", "%s, %s confirmed (%.6g/s asked)", grouped(p.Published), grouped(p.Answered), p.AskedRate)
 	t.verified(&p.Verified)
 	if p.Told > 0 {
-		t.row("", "of the expected, %s were lost and the target told", grouped(p.Told))
+		t.row("", "of the expected, %s were lost and the clients know", grouped(p.Told))
 	}
 	t.row("deliveries", "%s/s", grouped(int(p.PerSecond)))
 	t.quantiles("each receipt", p.Latency)
 	t.quantiles("confirmation", p.Answer)
-	if w := p.Writes; w != nil {
-		t.row("writes", "%.3f for each delivery: %s for %s; longest lag of a loop since its start %.1f ms", w.PerDelivery, grouped(int(w.Calls)),
-			grouped(int(w.Deliveries)), w.LagMS)
+	if m := p.Memory; m != nil {
+		t.row("memory", "%s before, at most %s more", size(float64(m.Before)), size(float64(m.Growth())))
+		if m.Stalled > 0 {
+			t.add(" (%s while some did not read)", size(float64(max(m.Stalled-m.Before, 0))))
+		}
+		if m.After > 0 {
+			t.add(", %s after", size(float64(m.After)))
+		}
+	}
+	if m := p.Memory; m != nil && m.KernelPeak > 0 {
+		t.row("", "the kernel's for TCP, of this host: %s before, at most %s", size(float64(m.KernelBefore)), size(float64(m.KernelPeak)))
+	}
+	if q := p.Accept; q != nil {
+		t.row("accept queue", "%d overflows, %d drops", q.Overflows, q.Drops)
 	}
 	if p.Slow != nil {
 		t.slow(p.Slow)
@@ -196,16 +248,19 @@ func (t *table) slow(s *SlowResult) {
 		t.row("", "%9s × %s", grouped(s.Codes[text]), text)
 	}
 	if s.Gone > 0 {
-		t.row("", "%s could not come back and lost %s", grouped(s.Gone), grouped(s.LostGone))
+		t.row("", "%s were told to stay away and lost %s", grouped(s.Gone), grouped(s.LostGone))
+	}
+	if s.Skipped > 0 {
+		t.row("", "offsets left out %s on connections that held", grouped(s.Skipped))
+	}
+	if s.Unseen > 0 {
+		t.row("", "of the expected, they lost %s on channels without offsets", grouped(s.Unseen))
 	}
 	if s.Silent > 0 {
 		t.row("", "of the expected, they lost %s silently", grouped(s.Silent))
 	}
-	t.row("came back", "%s subscriptions recovered with %s publications, %s did not recover, %s were ended and began anew",
-		grouped(s.Recovered), grouped(s.RecoveredPublications), grouped(s.Unrecovered), grouped(s.Unsubscribed))
-	if s.RSSPeak > 0 {
-		t.row("memory", "%s before, %s at most, %s after", size(float64(s.RSSBefore)), size(float64(s.RSSPeak)), size(float64(s.RSSAfter)))
-	}
+	t.row("came back", "%s subscriptions recovered with %s publications, %s did not recover, %s had nothing to recover from; %s had been ended "+
+		"by the target", grouped(s.Recovered), grouped(s.RecoveredPublications), grouped(s.Unrecovered), grouped(s.Anew), grouped(s.Unsubscribed))
 	t.quantiles("others before", s.Before)
 	t.quantiles("others during", s.During)
 	t.quantiles("others after", s.After)
@@ -225,8 +280,5 @@ func (t *table) storm(s *Storming) {
 	t.quantiles("away", s.Away)
 	if s.CPU > 0 {
 		t.row("return", "%.1f µs of processor time", s.CPU)
-	}
-	if s.Overflows != nil {
-		t.row("accept queue", "%d overflows, %d drops", *s.Overflows, *s.Drops)
 	}
 }

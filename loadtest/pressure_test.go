@@ -5,8 +5,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
+
+	"shoal/loadtest/observe"
 )
 
 // long is a history that has all a test publishes.
@@ -35,8 +36,11 @@ func TestManyChannelsReachEachReceiverOnceAndInOrder(t *testing.T) {
 				[2]int{p.ReceiversMin, p.ReceiversMax} != c.each || c.each[0] == c.each[1] && !cfg.Random && p.Received != p.Published*c.each[0] {
 				t.Errorf("%+v", p)
 			}
-			if w := p.Writes; w == nil || w.Deliveries != float64(p.Received) || w.PerDelivery <= 0 {
-				t.Errorf("writes %+v", w)
+			if o := r.Observed; o == nil || o.Writes == nil || o.Writes.Deliveries != float64(p.Received) || o.Writes.PerDelivery <= 0 || o.GC == nil {
+				t.Errorf("observed %+v", o)
+			}
+			if len(p.Samples) < 3 || len(p.Windows) == 0 || p.Memory == nil || p.Memory.Peak == 0 || p.Accept == nil {
+				t.Errorf("%d samples, %d windows, %+v, %+v", len(p.Samples), len(p.Windows), p.Memory, p.Accept)
 			}
 			if r.Cost == nil || r.Cost.MessageUS <= 0 {
 				t.Errorf("cost %+v", r.Cost)
@@ -68,7 +72,10 @@ func TestThoseWhoDoNotReadLoseNothingSilently(t *testing.T) {
 			for _, k := range s.Codes {
 				n += k
 			}
-			if n != s.Ended || s.RSSPeak == 0 || s.RSSBefore == 0 || s.During == nil || s.During.Count < 500 || s.Seconds < 1.9 {
+			if m := r.Pressure.Memory; m == nil || m.Stalled == 0 || m.Peak < m.Stalled || m.Before == 0 {
+				t.Errorf("%+v", m)
+			}
+			if n != s.Ended || s.Ends != n || r.Observed.Ended() < n || s.During == nil || s.During.Count < 500 || s.Seconds < 1.9 {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -107,7 +114,7 @@ func TestAllComeBackFromAStorm(t *testing.T) {
 			if s.Cut != 300 || s.Back != 300 || s.Recovered != 300*max(cfg.Subscriptions, 1) || s.RecoveredPublications == 0 || s.Again != 0 || p.Received != p.Expected {
 				t.Errorf("%+v\n%+v", p, s)
 			}
-			if cfg.Resume && s.Resumed != 300 || s.Own.Count != 300 || s.Away.Min < 500_000 || s.CPU <= 0 || s.Overflows == nil || s.Drops == nil {
+			if cfg.Resume && s.Resumed != 300 || s.Own.Count != 300 || s.Away.Min < 500_000 || s.CPU <= 0 || p.Accept == nil {
 				t.Errorf("%+v\n%+v", s, s.Own)
 			}
 		})
@@ -181,63 +188,42 @@ func TestServerThatDiesUnderPressureIsReported(t *testing.T) {
 }
 
 func TestEachBrokenPromiseFails(t *testing.T) {
-	one := int64(1)
+	nothing := &observe.Observed{Drops: map[string]int{"slow": 2}, Closed: map[string]int{"slow": 3, "peer-closed": 9}, Resubscribe: 4}
 	for want, c := range map[string]struct {
 		scenario Scenario
 		p        Pressure
 	}{
-		"lost: 1":                   {Channels, Pressure{Verified: Verified{Lost: 1}}},
-		"with connections that die": {Channels, Pressure{Verified: Verified{LostDead: 1}}},
-		"came twice: 1":             {Storm, Pressure{Verified: Verified{Duplicates: 1}, Storm: &Storming{}}},
-		"out of order: 1":           {Slow, Pressure{Verified: Verified{Reordered: 1}, Slow: &SlowResult{}}},
-		"altered: 1":                {Channels, Pressure{Verified: Verified{Altered: 1}}},
-		"at the wrong":              {Channels, Pressure{Verified: Verified{Misrouted: 1}}},
-		"publications refused: 1":   {Channels, Pressure{Refused: 1}},
-		"though the target told: 1": {Channels, Pressure{Told: 1}},
-		"silently":                  {Slow, Pressure{Slow: &SlowResult{Silent: 1}}},
-		"did not read, were ended":  {Slow, Pressure{Slow: &SlowResult{Away: 1}}},
-		"not come back: 2":          {Storm, Pressure{Storm: &Storming{Cut: 3, Back: 1}}},
-		"did not recover: 1":        {Storm, Pressure{Storm: &Storming{Unrecovered: 1}}},
-		"ListenOverflows":           {Storm, Pressure{Storm: &Storming{Overflows: &one}}},
-		"ListenDrops":               {Storm, Pressure{Storm: &Storming{Drops: &one}}},
+		"lost: 1":                                 {Channels, Pressure{Verified: Verified{Lost: 1}}},
+		"with connections that die":               {Channels, Pressure{Verified: Verified{LostDead: 1}}},
+		"came twice: 1":                           {Storm, Pressure{Verified: Verified{Duplicates: 1}, Storm: &Storming{}}},
+		"out of order: 1":                         {Slow, Pressure{Verified: Verified{Reordered: 1}, Slow: &SlowResult{}}},
+		"altered: 1":                              {Channels, Pressure{Verified: Verified{Altered: 1}}},
+		"at the wrong":                            {Channels, Pressure{Verified: Verified{Misrouted: 1}}},
+		"publications refused: 1":                 {Channels, Pressure{Refused: 1}},
+		"though the clients know: 1":              {Channels, Pressure{Told: 1}},
+		"silently":                                {Slow, Pressure{Slow: &SlowResult{Silent: 1}}},
+		"did not read, were ended":                {Slow, Pressure{Slow: &SlowResult{Away: 1}}},
+		"not come back: 2":                        {Storm, Pressure{Storm: &Storming{Cut: 3, Back: 1}}},
+		"did not recover: 1":                      {Storm, Pressure{Storm: &Storming{Unrecovered: 1}}},
+		"ListenOverflows":                         {Storm, Pressure{Accept: &Queue{Overflows: 1}}},
+		"ListenDrops":                             {Channels, Pressure{Accept: &Queue{Drops: 1}}},
+		"stay away for good: 1":                   {Slow, Pressure{Slow: &SlowResult{Gone: 1}}},
+		"held: 3, and the target counted 2":       {Slow, Pressure{Slow: &SlowResult{Skipped: 2, Unseen: 1}}},
+		"were ended: 4, and the target counted 3": {Slow, Pressure{Slow: &SlowResult{Ends: 4}}},
+		"begin anew: 5, and the target counted 4": {Slow, Pressure{Slow: &SlowResult{Unsubscribed: 5}}},
 	} {
-		r := Report{Scenario: c.scenario, Pressure: &c.p}
+		r := Report{Scenario: c.scenario, Pressure: &c.p, Observed: nothing}
 		if r.judge(); r.OK || len(r.Failures) != 1 || !strings.Contains(r.Failures[0], want) {
 			t.Errorf("%q, want …%s…", r.Failures, want)
 		}
 	}
-	told := Report{Scenario: Slow, Pressure: &Pressure{Told: 5, Slow: &SlowResult{Ended: 3, Missed: 1}}}
+	told := Report{Scenario: Slow, Observed: nothing, Pressure: &Pressure{Told: 5, Slow: &SlowResult{Ended: 3, Ends: 3, Missed: 1, Skipped: 1, Unseen: 1, Unsubscribed: 4}}}
 	if told.judge(); !told.OK {
-		t.Errorf("losses that were told: %q", told.Failures)
+		t.Errorf("losses that were told and counted: %q", told.Failures)
 	}
-}
-
-func TestMetricsAreReadAndSummed(t *testing.T) {
-	m := parseMeasures([]byte("# HELP a b\na_total 3\nb{x=\"1 2\"} 4\nb{x=\"}\"} 5.5 1700000000000\nnonsense\nc 1e3\nd nan?\n"))
-	if m["a_total"] != 3 || m["b"] != 9.5 || m["c"] != 1000 || len(m) != 3 {
-		t.Errorf("%v", m)
-	}
-	if w := writes(m, nil); w != nil {
-		t.Errorf("%+v", w)
-	}
-	before := measures{"shoal_deliveries_total": 10, "shoal_loop_writes_total": 5}
-	after := measures{"shoal_deliveries_total": 30, "shoal_loop_writes_total": 10, "shoal_loop_writevs_total": 5}
-	if w := writes(before, after); w == nil || w.Deliveries != 20 || w.Calls != 10 || w.PerDelivery != 0.5 {
-		t.Errorf("%+v", w)
-	}
-}
-
-func TestTheAcceptQueuesCountersAreFound(t *testing.T) {
-	const text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPHPHits\nTcpExt: 1 22 33 4\nIpExt: InNoRoutes\nIpExt: 0\n"
-	proc := fstest.MapFS{"net/netstat": {Data: []byte(text)}, "7/net/netstat": {Data: []byte(strings.ReplaceAll(text, "22", "44"))}}
-	if a := readAccepts(proc, 0); a != (accepts{true, 22, 33}) {
-		t.Errorf("%+v", a)
-	}
-	if a := readAccepts(proc, 7); a != (accepts{true, 44, 33}) {
-		t.Errorf("%+v", a)
-	}
-	if a := readAccepts(proc, 8); a.known {
-		t.Errorf("%+v", a)
+	unknown := Report{Scenario: Slow, Pressure: &Pressure{Slow: &SlowResult{Unseen: 1, Ends: 1, Skipped: 1}}}
+	if unknown.judge(); len(unknown.Failures) != 1 || !strings.Contains(unknown.Failures[0], "neither the clients nor metrics tell") {
+		t.Errorf("a target without metrics: %q", unknown.Failures)
 	}
 }
 

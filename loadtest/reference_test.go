@@ -92,7 +92,7 @@ func TestTheReferenceServerIsPressedAsWell(t *testing.T) {
 				cfg.Encoding, cfg.Connections = encoding, 100
 				c.change(&cfg)
 				r, err := try(t, t.Context(), cfg, Surroundings{})
-				if err != nil || !r.OK || r.Pressure.Writes != nil || r.Pressure.Published == 0 || r.Pressure.Received+r.Pressure.Told != r.Pressure.Expected {
+				if err != nil || !r.OK || r.Observed != nil || r.Pressure.Published == 0 || r.Pressure.Received+r.Pressure.Told != r.Pressure.Expected {
 					t.Fatalf("%v\n%+v", err, r.Pressure)
 				}
 				if s := r.Pressure.Storm; s != nil && (s.Back != 100 || s.Recovered != 200) {

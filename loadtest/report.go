@@ -10,32 +10,36 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"shoal/loadtest/engine"
+	"shoal/loadtest/observe"
 )
 
 // Report is the outcome of a load test. Its JSON form is stable: fields are added, never renamed. A part that does not apply is
 // absent; a run that was interrupted or failed has what there was until then.
 type Report struct {
-	OK          bool           `json:"ok"`
-	Failures    []string       `json:"failures,omitempty"` // what went wrong, in words
-	Interrupted bool           `json:"interrupted,omitempty"`
-	Version     string         `json:"version,omitempty"`
-	Scenario    Scenario       `json:"scenario"`
-	Target      string         `json:"target"`
-	Encoding    string         `json:"encoding"`
-	Channel     string         `json:"channel,omitempty"`
-	Payload     int            `json:"payload_bytes"`
-	BusyPoll    bool           `json:"busy_poll,omitempty"`
-	Started     time.Time      `json:"started"`
-	Seconds     float64        `json:"seconds"`
-	Connections Connections    `json:"connections"`
-	Heartbeat   Heartbeat      `json:"heartbeat"`
-	Delivery    *Delivery      `json:"delivery,omitempty"`
-	Echo        *EchoResult    `json:"echo,omitempty"`
-	Pressure    *Pressure      `json:"pressure,omitempty"`
-	Others      *Others        `json:"others,omitempty"`
-	Marks       []Mark         `json:"marks"`
-	Cost        *Cost          `json:"server_cost,omitempty"`
-	Causes      map[string]int `json:"causes,omitempty"` // why connections ended early or messages were refused, and how many
+	OK          bool              `json:"ok"`
+	Failures    []string          `json:"failures,omitempty"` // what went wrong, in words
+	Interrupted bool              `json:"interrupted,omitempty"`
+	Version     string            `json:"version,omitempty"`
+	Scenario    Scenario          `json:"scenario"`
+	Target      string            `json:"target"`
+	Encoding    string            `json:"encoding"`
+	Channel     string            `json:"channel,omitempty"`
+	Payload     int               `json:"payload_bytes"`
+	BusyPoll    bool              `json:"busy_poll,omitempty"`
+	Started     time.Time         `json:"started"`
+	Seconds     float64           `json:"seconds"`
+	Connections Connections       `json:"connections"`
+	Heartbeat   Heartbeat         `json:"heartbeat"`
+	Delivery    *Delivery         `json:"delivery,omitempty"`
+	Echo        *EchoResult       `json:"echo,omitempty"`
+	Pressure    *Pressure         `json:"pressure,omitempty"`
+	Others      *Others           `json:"others,omitempty"`
+	Observed    *observe.Observed `json:"target_metrics,omitempty"`
+	Marks       []Mark            `json:"marks"`
+	Cost        *Cost             `json:"server_cost,omitempty"`
+	Causes      map[string]int    `json:"causes,omitempty"` // why connections ended early or messages were refused, and how many
+
+	Expectations []Expectation `json:"expectations,omitempty"`
 }
 
 // Connections says how opening and holding went.
@@ -130,12 +134,12 @@ type Quantiles struct {
 
 // Mark is a moment of the test with what the processes had used until then.
 type Mark struct {
-	Name     string   `json:"name"`
-	Seconds  float64  `json:"seconds"` // since the start
-	Ready    int      `json:"ready"`
-	Received int      `json:"received"` // messages of this run and of others
-	Server   *Process `json:"server,omitempty"`
-	Self     *Process `json:"loadtest,omitempty"`
+	Name     string           `json:"name"`
+	Seconds  float64          `json:"seconds"` // since the start
+	Ready    int              `json:"ready"`
+	Received int              `json:"received"` // messages of this run and of others
+	Server   *observe.Process `json:"server,omitempty"`
+	Self     *observe.Process `json:"loadtest,omitempty"`
 }
 
 // Cost is what the server's process used, from one mark to another.
@@ -224,7 +228,7 @@ func (r *Report) judge() {
 	}
 	if p := r.Pressure; p != nil {
 		fail(p.Refused, "publications refused: %s")
-		r.Failures = append(r.Failures, p.failures(r.Scenario)...)
+		r.Failures = append(r.Failures, p.failures(r.Scenario, r.Observed)...)
 	}
 	if o := r.Others; o != nil && !o.Alike {
 		r.Failures = append(r.Failures, fmt.Sprintf("connections received different publications: %s to %s each, or not in the same order",
@@ -268,13 +272,13 @@ func (r *Report) cost(pid int) *Cost {
 	}
 	n := float64(r.Connections.Ready)
 	c := &Cost{PID: pid, ConnectUS: us(connected.Server.CPU-start.Server.CPU) / n}
-	grown := func(m *Mark, size func(*Process) int64) float64 {
+	grown := func(m *Mark, size func(*observe.Process) int64) float64 {
 		if m == nil || m.Server == nil {
 			return 0
 		}
 		return float64(size(m.Server)-size(start.Server)) / n
 	}
-	rss, anon := func(p *Process) int64 { return p.RSS }, func(p *Process) int64 { return p.RSSAnon }
+	rss, anon := func(p *observe.Process) int64 { return p.RSS }, func(p *observe.Process) int64 { return p.RSSAnon }
 	c.RSSIdle, c.RSSAnonIdle = grown(idle, rss), grown(idle, anon)
 	c.RSSAfter, c.RSSAnonAfter = grown(after, rss), grown(after, anon)
 	if idle != nil && idle.Server != nil && idle.Seconds > connected.Seconds {

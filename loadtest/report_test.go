@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"shoal/loadtest/observe"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write testdata/*.txt anew; read the diff")
@@ -14,8 +16,8 @@ var rewrite = flag.Bool("rewrite", false, "write testdata/*.txt anew; read the d
 // sample is a report with everything in it.
 func sample() *Report {
 	q := &Quantiles{Count: 3, Min: 1, Mean: 2, P50: 2, P90: 900, P99: 1500, P999: 2_500_000, Max: 3_000_000}
-	process := func(ms, mb int64) *Process {
-		return &Process{CPU: time.Duration(ms) * time.Millisecond, RSS: mb << 20, RSSAnon: mb << 19}
+	process := func(ms, mb int64) *observe.Process {
+		return &observe.Process{CPU: time.Duration(ms) * time.Millisecond, RSS: mb << 20, RSSAnon: mb << 19}
 	}
 	r := &Report{
 		Scenario: Fanout, Target: "ws://h/c", Encoding: "json", Channel: "news", Payload: 128, Seconds: 12.34,

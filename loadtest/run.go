@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"shoal/loadtest/engine"
+	"shoal/loadtest/observe"
 	"shoal/tuning"
 )
 
@@ -47,11 +48,14 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*Report, error) {
 	}
 	cfg.await(ctx, t)
 	if cfg.ServerPID > 0 {
-		if _, err := readProcess(proc, strconv.Itoa(cfg.ServerPID)); err != nil {
+		if _, err := observe.ReadProcess(proc, strconv.Itoa(cfg.ServerPID)); err != nil {
 			return nil, fmt.Errorf("--server-pid %d cannot be read: %w; give the process id of a server on this host", cfg.ServerPID, err)
 		}
 	}
 	r := &run{cfg: cfg, s: s, proc: proc, began: s.Clock(), ended: make(chan error, 1), control: make(chan string)}
+	if r.metrics, err = cfg.metricsSource(t); err != nil {
+		return nil, err
+	}
 	if cfg.Scenario.presses() {
 		r.press, err = newPress(&cfg, t, &s)
 	} else {
@@ -77,6 +81,9 @@ type run struct {
 	s        Surroundings
 	e        *engine.Engine // of idle, fanout and echo
 	press    *press         // of the others
+	metrics  observe.Source // of the target
+	before   reading        // before the traffic
+	after    reading
 	proc     fs.FS
 	show     *progress
 	report   *Report
@@ -173,6 +180,9 @@ func (r *run) traffic(ctx context.Context) (err error) {
 	cfg := &r.cfg
 	switch cfg.Scenario {
 	case Fanout:
+		if err := r.look(ctx, &r.before); err != nil {
+			return err
+		}
 		r.event("publishing", r.counts())
 		err = r.task(ctx, "publishing", func() error {
 			return r.e.Publish(engine.Publishing{Count: cfg.Publications, Burst: cfg.Burst, Rate: cfg.PublishRate, ByAPI: cfg.Via == "api", Grace: cfg.Grace})
@@ -187,7 +197,25 @@ func (r *run) traffic(ctx context.Context) (err error) {
 	}
 	r.mark(markTraffic)
 	r.event("delivered", r.counts())
+	if cfg.Scenario == Fanout {
+		_ = r.look(ctx, &r.after) // a target that has ended fails the test otherwise
+	}
 	return r.settle(ctx, err)
+}
+
+// reading are metrics and when they were read.
+type reading struct {
+	observe.Measures
+	at time.Time
+}
+
+// look reads the metrics of the target; that there are none is an error only where they were asked for.
+func (r *run) look(ctx context.Context, into *reading) (err error) {
+	into.at = r.s.Clock()
+	if into.Measures, err = r.metrics.Read(context.WithoutCancel(ctx)); r.cfg.Metrics != "" {
+		return err
+	}
+	return nil
 }
 
 // settle waits after the traffic, which ended with err, and measures memory once more.
@@ -328,11 +356,11 @@ func (r *run) tellOthers() {
 func (r *run) mark(name string) Mark {
 	c := r.d().Snapshot()
 	m := Mark{Name: name, Seconds: r.s.Clock().Sub(r.began).Seconds(), Ready: c.Ready, Received: c.Received + c.Others}
-	if p, err := readProcess(r.proc, "self"); err == nil {
+	if p, err := observe.ReadProcess(r.proc, "self"); err == nil {
 		m.Self = &p
 	}
 	if r.cfg.ServerPID > 0 {
-		if p, err := readProcess(r.proc, strconv.Itoa(r.cfg.ServerPID)); err == nil {
+		if p, err := observe.ReadProcess(r.proc, strconv.Itoa(r.cfg.ServerPID)); err == nil {
 			m.Server = &p
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"shoal/loadtest/observe"
 )
 
 // WriteTable writes the report for a person to read.
@@ -50,6 +52,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	t.row("heartbeat", "%s pings, %s pongs", grouped(r.Heartbeat.Pings), grouped(r.Heartbeat.Pongs))
 	if r.Cost != nil {
 		t.cost(r.Cost, r)
+	}
+	if r.Observed != nil {
+		t.observed(r.Observed)
 	}
 	t.line("")
 	t.verdict(r)
@@ -126,6 +131,43 @@ func (t *table) cost(c *Cost, r *Report) {
 	t.row("this process", "%s RSS for a connection", size(c.LoadtestRSSBytes))
 }
 
+func (t *table) observed(o *observe.Observed) {
+	t.line("")
+	t.line("  the target's metrics, during the traffic")
+	if w := o.Writes; w != nil {
+		t.row("writes", "%.3f for each delivery: %s for %s", w.PerDelivery, grouped(int(w.Calls)), grouped(int(w.Deliveries)))
+	}
+	t.stops("loop passes", o.Lag)
+	if o.Lag != nil && o.Lag.Count > 0 {
+		t.add("; of what arrives 99.9 %% waits ≤ %s", micros(o.Lag.Waits))
+	}
+	t.stops("GC stops", o.GC)
+	t.counts("dropped", o.Drops)
+	t.counts("disconnects", o.Disconnects)
+}
+
+// stops writes a distribution of which only upper ends of buckets are known.
+func (t *table) stops(name string, s *observe.Stops) {
+	switch {
+	case s == nil:
+		return
+	case s.Count == 0:
+		t.row(name, "none")
+		return
+	}
+	t.row(name, "of %s the longest ≤ %s, p99.9 ≤ %s", grouped(s.Count), micros(s.Max), micros(s.P999))
+}
+
+func (t *table) counts(name string, n map[string]int) {
+	for i, label := range byCount(n) {
+		if i == 0 {
+			t.row(name, "%s × %s", grouped(n[label]), label)
+			continue
+		}
+		t.add(", %s × %s", grouped(n[label]), label)
+	}
+}
+
 func (t *table) verdict(r *Report) {
 	switch {
 	case r.OK && r.Interrupted:
@@ -136,6 +178,11 @@ func (t *table) verdict(r *Report) {
 		t.line("  FAILED after %.1f s", r.Seconds)
 		for _, f := range r.Failures {
 			t.line("    - %s", f)
+		}
+	}
+	for _, e := range r.Expectations {
+		if f := figureOf(e.Name); f != nil && e.Met {
+			t.line("    %s: %s, expected %s", f.what, f.write(*e.Value), f.write(e.Limit))
 		}
 	}
 	for _, text := range byCount(r.Causes) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"shoal/loadtest/engine"
+	"shoal/loadtest/observe"
 )
 
 // target is where to connect, resolved.
@@ -93,6 +94,22 @@ func lookUp(ctx context.Context, u *url.URL) (netip.AddrPort, error) {
 		}
 	}
 	return netip.AddrPortFrom(addrs[0], uint16(port)), nil
+}
+
+// metricsSource is where Config.Metrics says, or where the target has them by default.
+func (c *Config) metricsSource(t target) (s observe.Source, err error) {
+	if c.Metrics == "" {
+		return observe.Source{Remote: t.remote, Host: t.host, Path: "/metrics"}, nil
+	}
+	u, err := url.Parse(c.Metrics)
+	if err != nil || u.Scheme != "http" {
+		return s, fmt.Errorf("--metrics %q is no plain HTTP address; write it as http://host:port/metrics", c.Metrics)
+	}
+	if s.Remote, err = lookUp(context.Background(), u); err != nil {
+		return s, fmt.Errorf("--metrics %q: %w", c.Metrics, err)
+	}
+	s.Host, s.Path = u.Host, u.RequestURI()
+	return s, nil
 }
 
 const waitPeriod = 50 * time.Millisecond // between two looks at a target that does not listen yet

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"shoal/codec/ws"
 	"shoal/loadtest/engine"
 	"shoal/loadtest/engine/message"
 )
@@ -105,7 +106,7 @@ func (e *Crowd) Drain(grace time.Duration) error {
 	}
 	return e.post(func(e *Crowd) {
 		e.flow, e.lastGot = nil, e.now()
-		e.begin(&draining{e, int64(grace)})
+		e.begin(&draining{e: e, grace: int64(grace)})
 	})
 }
 
@@ -113,8 +114,9 @@ func (e *Crowd) Drain(grace time.Duration) error {
 const quietTime = int64(time.Second)
 
 type draining struct {
-	e     *Crowd
-	grace int64
+	e      *Crowd
+	grace  int64
+	probed bool
 }
 
 func (t *draining) stop(int64) { t.e.finish(engine.ErrGrace) }
@@ -125,6 +127,10 @@ func (t *draining) step(now int64) (busy bool) {
 	quiet := e.unanswered() == 0 && e.count.Ready == e.everOpen-e.results.Gone-e.count.Died // and all are back
 	if quiet && e.owed > 0 && now-e.lastGot > quietTime {
 		e.forgive()
+		if !t.probed {
+			t.probed = true
+			e.probe()
+		}
 	}
 	switch {
 	case quiet && e.owed <= 0:
@@ -149,6 +155,21 @@ func (e *Crowd) forgive() {
 			if n := e.missing(s, ch); n > 0 {
 				e.tell(s, uint32(n), &e.results.Told)
 			}
+		}
+	}
+}
+
+// probe pings those to whom something is missing: a connection whose other end is gone without a word is found out by that, where
+// the heartbeat would take half a minute.
+func (e *Crowd) probe() {
+	for i := range e.subs {
+		s, number := &e.subs[i], uint32(i/e.cfg.Subscriptions)
+		p := &e.peers[number]
+		if p.at == 0 || s.flags&subCounted == 0 || e.missing(s, e.layout.channel(number, i%e.cfg.Subscriptions)) <= 0 {
+			continue
+		}
+		if e.conns.At(p.at-1).step == stepReady {
+			e.wire.Send(p.at-1, ws.PingOp, nil)
 		}
 	}
 }

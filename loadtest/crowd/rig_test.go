@@ -29,6 +29,8 @@ type flaws struct {
 	recovered func(m *member, missed []*proto.Publication) ([]*proto.Publication, bool)
 	// after is called when a member has been answered that it is subscribed.
 	after func(m *member)
+	// pinged is called for a ping frame.
+	pinged func(m *member)
 	// greet may refuse the n-th upgrade, from 0.
 	greet func(n int) (status int, header http.Header)
 	// answer is what the API says instead.
@@ -176,6 +178,12 @@ func (s *flawed) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m := &member{s: s, ws: c, number: n, subs: map[string]bool{}}
+	c.SetPingHandler(func(string) error {
+		if s.f.pinged != nil {
+			s.f.pinged(m)
+		}
+		return nil
+	})
 	if c.Subprotocol() != "" {
 		m.enc = proto.Protobuf
 	}

@@ -48,12 +48,14 @@ type loadtestCommand struct {
 	Channels      int           `placeholder:"N" help:"channels, slow, storm: number of channels (1)."`
 	Subscriptions int           `placeholder:"N" help:"channels, slow, storm: channels of each connection (default: all)."`
 	Random        bool          `help:"channels, slow, storm: publish to channels drawn at random, not in turn."`
-	Metrics       string        `placeholder:"URL" help:"channels, slow, storm: the server's metrics (default: /metrics on the target's host and port, if they are there)."`
+	Keys          int           `placeholder:"N" help:"channels, slow, storm: publications have a tag key with one of N values in turn, for slow_policy conflate (default: none)."`
 	Stuck         int           `placeholder:"N" help:"slow: connections that stop reading (default: a third)."`
 	Stall         time.Duration `placeholder:"TIME" help:"slow: for how long (10s)."`
 	Resume        bool          `help:"storm: come back by the server's resume tokens."`
 	Tokens        string        `name:"subscription-tokens" placeholder:"FILE" help:"channels, slow, storm: tokens to subscribe with, a line «CHANNEL JWT» for each channel (default: none)."`
 
+	Metrics   string `placeholder:"URL" help:"The server's metrics, read before and after the traffic (default: /metrics on the target's host and port, if they are there)."`
+	Expect    string `placeholder:"FIGURE=LIMIT,…" help:"Fail unless these figures are reached: p99, lag, gc, cpu, back (20ms), p99_ratio (2), rss_growth (64MB), rate (75000)."`
 	ServerPID int    `name:"server-pid" placeholder:"PID" help:"Measure this process: its CPU and memory per connection and message."`
 	BusyPoll  bool   `help:"Never sleep, so that the server does not pay for waking this process. Needs a processor of its own."`
 	Hold      bool   `help:"Keep the connections at the end until standard input closes or a signal comes; takes lines «mark NAME»."`
@@ -76,7 +78,7 @@ func (c *loadtestCommand) config() loadtest.Config {
 		StepTimeout: c.StepTimeout, PayloadBytes: c.Payload, Duration: c.Duration, Settle: c.Settle, Grace: c.Grace, Timeout: c.Timeout, Wait: c.Wait,
 		Publications: c.Publications, Burst: c.Burst, PublishRate: c.PublishRate, Via: c.Via, EchoPath: c.EchoPath, Active: c.Active,
 		MessageRate: c.MessageRate, ServerPID: c.ServerPID, BusyPoll: c.BusyPoll, Hold: c.Hold,
-		Channels: c.Channels, Subscriptions: c.Subscriptions, Random: c.Random, Metrics: c.Metrics, Stuck: c.Stuck, Stall: c.Stall, Resume: c.Resume,
+		Channels: c.Channels, Subscriptions: c.Subscriptions, Random: c.Random, Metrics: c.Metrics, Stuck: c.Stuck, Stall: c.Stall, Keys: c.Keys, Resume: c.Resume, Expect: c.Expect,
 	}
 }
 
