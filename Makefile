@@ -149,8 +149,14 @@ bench-process: build ## ROUNDS cold servers: memory and CPU per connection, echo
 	@CONNS=$(CONNS) ROUNDS=$(ROUNDS) PORT=$(PORT) SERVER_CPU=$(SERVER_CPU) CLIENT_CPU=$(CLIENT_CPU) bash loadtest/bench.sh $(BIN)
 
 .PHONY: bench-pressure
-bench-pressure: build ## many channels, receivers that stop reading and a reconnect storm, verified, with CONNS connections
-	@CONNS=$(CONNS) PORT=$(PORT) SERVER_CPU=$(SERVER_CPU) CLIENT_CPU=$(CLIENT_CPU) bash loadtest/pressure.sh $(BIN)
+bench-pressure: build ## many channels, bursts, receivers that stop reading, reconnect storms: verified, with CONNS connections (ONLY=words)
+	@CONNS=$(CONNS) PORT=$(PORT) SERVER_CPU=$(SERVER_CPU) CLIENT_CPU=$(CLIENT_CPU) bash loadtest/pressure.sh $(BIN) $(ONLY)
+
+.PHONY: bench-curves
+bench-curves: build ## measure and draw the curves of server/docs/pressure anew; reports stay in bin/curves
+	@rm -rf bin/curves
+	@CONNS=$(CONNS) PORT=$(PORT) SERVER_CPU=$(SERVER_CPU) CLIENT_CPU=$(CLIENT_CPU) bash loadtest/curves.sh $(BIN) bin/curves
+	CGO_ENABLED=0 $(GO) test -count=1 ./loadtest/chart -from $(CURDIR)/bin/curves
 
 .PHONY: budget
 budget: ## the memory ledger and what a collection costs, against server/docs/BUDGET.md

@@ -5,18 +5,9 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"shoal/tuning"
 )
-
-func procOf(files map[string]string) fs.FS {
-	m := fstest.MapFS{}
-	for name, text := range files {
-		m[name] = &fstest.MapFile{Data: []byte(text)}
-	}
-	return m
-}
 
 func TestHostsThatAreTooSmallAreRefused(t *testing.T) {
 	host := tuning.Host{Sysctls: map[string][]uint64{"net.ipv4.ip_local_port_range": {32768, 60999}}}

@@ -60,7 +60,7 @@ func TestThoseWhoDoNotReadLoseNothingSilently(t *testing.T) {
 			cfg := small(addr, Slow)
 			cfg.Encoding, cfg.Connections, cfg.Stuck, cfg.Stall, cfg.PayloadBytes, cfg.PublishRate = encoding, 30, 10, 2*time.Second, 20_000, 60
 			cfg.ServerPID, cfg.Duration = self(), 500*time.Millisecond
-			r, err := try(t, t.Context(), cfg, Surroundings{})
+			r, err := calmly(t, cfg)
 			if err != nil || !r.OK {
 				t.Fatal(err)
 			}

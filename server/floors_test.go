@@ -38,6 +38,7 @@ var floors = map[string]int{
 	"server/api/rpc": 41, "server/api/rpc/apipb": 40, "server/api/hooks/proxypb": 39, // rpc is a second front of api
 	"loadtest/engine": 40,
 	"loadtest":        41,
+	"loadtest/chart":  42,
 	"server":          50, "server/command": 51, "server/compat": 52, "server/examples": 52,
 	"": 60, // main
 }
