@@ -39,11 +39,11 @@ func figures() []figure {
 			before, also := r.Pressure.Slow.Before.p99()
 			return during / before, known && also && before > 0
 		}},
-		{"lag", "p99.9 of the wait for a loop", micros, false, metrics, func(r *Report) (float64, bool) {
+		{"lag", "p99.9 of the passes of the loops", micros, false, metrics, func(r *Report) (float64, bool) {
 			if r.Observed == nil || r.Observed.Lag == nil {
 				return 0, false
 			}
-			return r.Observed.Lag.Waits, true
+			return r.Observed.Lag.P999, true
 		}},
 		{"gc", "longest stop for the collector", micros, false, metrics, func(r *Report) (float64, bool) {
 			if r.Observed == nil || r.Observed.GC == nil {

@@ -32,7 +32,7 @@ func TestExpectationsAreReadAsPeopleWriteThem(t *testing.T) {
 func measured() *Report {
 	q := func(p99 float64) *Quantiles { return &Quantiles{P99: p99, Max: 100} }
 	return &Report{
-		OK: true, Cost: &Cost{MessageUS: 100}, Observed: &observe.Observed{Lag: &observe.Stops{Count: 1, P999: 50, Max: 200, Waits: 100}, GC: &observe.Stops{Count: 1, P999: 50, Max: 100}},
+		OK: true, Cost: &Cost{MessageUS: 100}, Observed: &observe.Observed{Lag: &observe.Stops{Count: 1, P999: 100, Max: 200, Waits: 150}, GC: &observe.Stops{Count: 1, P999: 50, Max: 100}},
 		Pressure: &Pressure{
 			Latency: q(100), PerSecond: 100, Memory: &Memory{Before: 50, Peak: 150},
 			Slow: &SlowResult{Before: q(1), During: q(100)}, Storm: &Storming{Own: q(1)},

@@ -24,8 +24,8 @@ type Config struct {
 	// ReadBufferBytes is the size of a loop's one read buffer, the most that Data gets at once. 0 = 64 KiB.
 	ReadBufferBytes int
 	// BacklogBytesMax bounds the bytes queued to one conn that the kernel did not take; Send answers OverLimit above
-	// it. A single message larger than this, or the replies of a single callback, are taken when nothing else is
-	// queued. At most 1 GiB. 0 = 1 MiB.
+	// it. Of the first messages two that are larger than a quarter of it do not count, and a message is taken whatever its
+	// size when nothing else is queued. At most 1 GiB. 0 = 1 MiB.
 	BacklogBytesMax int
 	// NodeBacklogBytesMax bounds the sum over all conns, each receiver's bytes counted though they are shared. At seven
 	// eighths of it the largest backlogs of blocked conns are cut (Cutter), of all loops, until three quarters are left.

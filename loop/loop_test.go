@@ -139,7 +139,7 @@ func TestSlowConnIsToldAtItsLimitAndOthersAreNot(t *testing.T) {
 	}
 }
 
-func TestOneReplyIsTakenHoweverLarge(t *testing.T) {
+func TestTwoRepliesAreTakenHoweverLarge(t *testing.T) {
 	slots := make(chan uint32, 1000)
 	ends := newClosings()
 	r := start(t, Config{BacklogBytesMax: 64 << 10}, script{
@@ -157,10 +157,17 @@ func TestOneReplyIsTakenHoweverLarge(t *testing.T) {
 	})
 	expect(t, peer, large)
 
-	r.on(0, func(l *Loop) { l.Commit(slot, append(l.Begin(slot), large...)) })
-	r.on(0, func(l *Loop) { l.Commit(slot, append(l.Begin(slot), large...)) })
+	for range 2 {
+		r.on(0, func(l *Loop) { l.Commit(slot, append(l.Begin(slot), large...)) })
+	}
+	r.on(0, func(l *Loop) {
+		if l.Backlog(slot) < 16<<20 {
+			t.Errorf("backlog of %d bytes behind the second", l.Backlog(slot))
+		}
+		l.Commit(slot, append(l.Begin(slot), large...))
+	})
 	if why := receive(t, ends.c, "closing"); why != "slow" {
-		t.Errorf("a second one behind it closed for %s", why)
+		t.Errorf("a third one behind them closed for %s", why)
 	}
 }
 

@@ -52,7 +52,7 @@ func (l *Loop) uncork() {
 		b, slot := l.cork, l.corkSlot
 		l.cork = b[:0]
 		if c := l.conns.At(slot); c.state == stateOpen {
-			alone := c.backlog.Empty() // one reply is taken, however large (Config.BacklogBytesMax)
+			alone := c.backlog.Empty()
 			l.writeOrQueue(slot, c, b)
 			if c.state != stateOpen || !l.over(c, 0) {
 				continue
@@ -139,7 +139,7 @@ func (l *Loop) Send(slot uint32, r shared.Ref) SendResult {
 // do not read: a conn that is not blocked has nothing to do with it.
 func (l *Loop) over(c *conn, n int) bool {
 	c.flags &^= flagNodeLimit
-	if int(c.backlogBytes)+n > l.cfg.BacklogBytesMax {
+	if more := int(c.backlogBytes) + n; more > l.cfg.BacklogBytesMax && more-l.large(c) > l.cfg.BacklogBytesMax {
 		return true
 	}
 	if l.overNode(c, n) {
@@ -147,6 +147,28 @@ func (l *Loop) over(c *conn, n int) bool {
 		return true
 	}
 	return false
+}
+
+const (
+	largePart = 4  // a message of more than this part of the conn's limit is large
+	largeMax  = 2  // large messages do not count
+	largeLook = 32 // of the first entries of a backlog
+)
+
+// large is what is left of the first large messages of a backlog: the one that is being written, and another one near
+// the front. They are what a peer has asked for and cannot be made smaller, such as what it recovers; it is not cut for
+// them, and what follows has the limit to itself.
+func (l *Loop) large(c *conn) (bytes int) {
+	looked, found, written := 0, 0, int(c.head)
+	l.nodes.Each(&c.backlog, func(r *shared.Ref) bool {
+		if n := l.table.Size(*r); n > l.cfg.BacklogBytesMax/largePart {
+			bytes += n - written
+			found++
+		}
+		looked, written = looked+1, 0
+		return found < largeMax && looked < largeLook
+	})
+	return bytes
 }
 
 // overNode is over for the node's limit alone.

@@ -116,7 +116,7 @@ func TestRecoveriesWaitForEachOtherAndNobodyElseForThem(t *testing.T) {
 	if missing := whole(hog.replies(1)[0].GetSubscribe().GetPublications(), n); missing != "" {
 		t.Errorf("the slow one: %s", missing)
 	}
-	if p := hog.pub(); p.Offset != n+1 {
+	if p := hog.pub(); p.Offset != uint64(n+1) {
 		t.Errorf("the slow one then got publication %d", p.Offset)
 	}
 	got := subscriber.replies(2)
@@ -138,6 +138,65 @@ func TestRecoveriesWaitForEachOtherAndNobodyElseForThem(t *testing.T) {
 	}
 	if s.Refused.Load() != 0 {
 		t.Errorf("%d were refused", s.Refused.Load())
+	}
+}
+
+// A client that comes back slowly is not ended by what it recovers: neither by one recovery
+// that is larger than its queue, nor by many, in one frame or one after the other, nor by what
+// is published meanwhile.
+func TestWhatAClientRecoversDoesNotEndIt(t *testing.T) {
+	const times = 4
+	again := func() (commands []*proto.Command) {
+		for i := range uint32(times) {
+			commands = append(commands, &proto.Command{Id: 10 + 2*i, Subscribe: fromTheStart()}, &proto.Command{Id: 11 + 2*i, Unsubscribe: &proto.UnsubscribeRequest{Channel: "big"}})
+		}
+		return append(commands, &proto.Command{Id: 99, Subscribe: fromTheStart()})
+	}
+	frames := map[string]func(c *raw){
+		"in one frame": func(c *raw) { c.batch(again()...) },
+		"frame by frame": func(c *raw) {
+			for _, cmd := range again() {
+				c.batch(cmd)
+			}
+		},
+	}
+	for _, n := range []int{8, 15, 20} { // half of the queue, nearly all, more
+		for name, send := range frames {
+			t.Run(fmt.Sprint(n, " ", name), func(t *testing.T) {
+				t.Parallel()
+				slowly(t, n, times, send)
+			})
+		}
+	}
+}
+
+// slowly has a client with a queue of 1 MiB recover n publications of 64 KiB so many times and
+// once more.
+func slowly(t *testing.T, n, times int, send func(c *raw)) {
+	r := start(t, tuned(withTokens, recovering, patientClose, func(c *config.Config) { c.Client.QueueMaxSize = 1 << 20 }))
+	r.openRaw(t, "") // it runs
+	for i := range n {
+		r.publishBig(t, i)
+	}
+	c := r.stalledUser(t)
+	send(c)
+	then := c.trickle()
+	eventually(t, "the last subscription is made", func() bool { return r.p.node.Stats().Recovered.Load() == uint64(times+1) })
+	r.publishBig(t, n)
+	then()
+	for i, reply := range c.replies(2*times + 1) {
+		if i%2 == 1 {
+			continue
+		}
+		if missing := whole(reply.GetSubscribe().GetPublications(), n); missing != "" {
+			t.Errorf("recovery %d: %s", i/2, missing)
+		}
+	}
+	if p := c.pub(); p.Offset != uint64(n+1) {
+		t.Errorf("then got publication %d", p.Offset)
+	}
+	if got := r.disconnected(3008); got != 0 {
+		t.Errorf("%d were ended as slow", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"time"
 
 	"shoal/codec/msgpack"
 	"shoal/codec/proto"
@@ -30,6 +31,11 @@ func (s *Shard) Message(slot uint32, _ ws.Op, payload []byte) (busy bool) {
 		payload = s.inbound
 		limits.MessageBytesMax *= 2 // checked; as Protobuf it may be longer
 	}
+	if s.unread(slot) && ses.State() == session.StateActive {
+		s.rests[slot] = bytes.Clone(payload)
+		s.goOn(slot)
+		return true
+	}
 	s.decoder.Reset(payload, s.payloadOf(ses), limits)
 	busy = s.commands(slot, ses)
 	s.flush(slot)
@@ -44,6 +50,17 @@ const (
 	replyBytesOut = 64 << 10 // replies leave in a frame of their own from here on
 	parcelsMax    = 128      // channels and wildcards published to in one callback, some 0.2 ms; then also the next message waits
 )
+
+// A client that has not read what it was answered is asked to: its commands wait, so that
+// many recoveries, which are much together, do not end it as slow. But not for long.
+const (
+	unreadBytesMax = 256 << 10
+	unreadMax      = 3 * time.Second
+	unreadPause    = 20 * time.Millisecond
+)
+
+// unread says whether so much waits for the conn that its commands had better wait too.
+func (s *Shard) unread(slot uint32) bool { return s.l.Backlog(slot) >= unreadBytesMax }
 
 // commands steps what the decoder holds. The rest of a session that must wait is kept.
 func (s *Shard) commands(slot uint32, ses *session.Session) (busy bool) {
@@ -83,7 +100,7 @@ func (s *Shard) commands(slot uint32, ses *session.Session) (busy bool) {
 			if len(rest) > 0 {
 				s.rests[slot] = bytes.Clone(rest)
 			}
-			s.l.Work(&continuation{s, s.l.ID(slot)})
+			s.goOn(slot)
 			return true
 		}
 	}
@@ -99,10 +116,16 @@ func (s *Shard) spent() bool {
 	return parcels-s.parcels >= parcelsMax
 }
 
+// goOn has the session go on, in its turn, with what is in rests.
+func (s *Shard) goOn(slot uint32) {
+	s.l.Work(&continuation{s, s.l.ID(slot), s.l.Clock().Add(unreadMax)})
+}
+
 // continuation goes on with a message that had its turn.
 type continuation struct {
 	shard *Shard
 	id    loop.ConnID
+	until time.Time // its client may leave unread what there is for it
 }
 
 // Slice implements [loop.Work].
@@ -110,6 +133,10 @@ func (c *continuation) Slice(*loop.Loop) (more bool) {
 	s := c.shard
 	slot, ok := s.l.Lookup(c.id)
 	if !ok {
+		return false
+	}
+	if s.unread(slot) && s.l.Clock().Before(c.until) {
+		s.l.WorkAfter(c, unreadPause)
 		return false
 	}
 	defer s.l.Caught(slot)
