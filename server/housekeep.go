@@ -14,45 +14,73 @@ import (
 // housekeep gives memory back after bursts, every memory_trim_period, until ctx
 // ends.
 func (p *Program) housekeep(ctx context.Context) error {
-	if p.cfg.Loop.MemoryTrimPeriod == 0 {
-		return nil
-	}
-	tick := time.NewTicker(p.cfg.Loop.MemoryTrimPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			p.trim()
-		}
-	}
+	p.every(ctx, p.cfg.Loop.MemoryTrimPeriod, "trimming", func(int) { p.trim() })
+	return nil
 }
 
 // tend has done, until ctx ends, what is due by the second: subscriptions and histories
 // expire, collected joins and leaves are told, positions are compared.
 func (p *Program) tend(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
+	check := int(p.cfg.Client.ChannelPositionCheckDelay / time.Second)
+	p.every(ctx, time.Second, "housekeeping", func(n int) { p.tendOnce(ctx, n, check > 0 && n%check == 0) })
+	return nil
+}
+
+// measure has the watch measure, every overload.interval, until ctx ends.
+func (p *Program) measure(ctx context.Context) error {
+	if p.watch != nil {
+		p.every(ctx, p.cfg.Overload.Interval, "watch", func(int) { p.watch.Once() })
+	}
+	return nil
+}
+
+// every calls f each period until ctx ends, for the first time with 1; never when the period
+// is 0. A panic in it is logged and not the end of the server.
+func (p *Program) every(ctx context.Context, period time.Duration, what string, f func(n int)) {
+	if period == 0 {
+		return
+	}
+	tick := time.NewTicker(period)
 	defer tick.Stop()
-	every := int(p.cfg.Client.ChannelPositionCheckDelay / time.Second)
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
+			p.safely(what, func() { f(n) })
 		}
-		p.safely("housekeeping", func() { p.tendOnce(ctx, n, every > 0 && n%every == 0) })
 	}
 }
+
+func (p *Program) safely(where string, f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.opts.Logger.Error("panic recovered", "where", where, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
+
+// onLoops has every loop do something for its row, unless it is busy or has ended: then
+// another time.
+func (p *Program) onLoops(f func(r *row)) {
+	for _, r := range p.rows {
+		if r.l.Post(task(func() { f(r) })) != nil {
+			return
+		}
+	}
+}
+
+// task is a message that does something on a loop.
+type task func()
+
+// Deliver implements [loop.Message].
+func (t task) Deliver(*loop.Loop) { t() }
 
 // tendOnce is the work of second n.
 func (p *Program) tendOnce(ctx context.Context, n int, positions bool) {
 	backlog := p.loops.Stats().BacklogBytes
-	for _, r := range p.rows {
-		if err := r.l.Post(tending{r, backlog}); err != nil {
-			break // the loop is busy or has ended: another time
-		}
-	}
+	p.onLoops(func(r *row) { r.shard.Tend(backlog) })
 	p.entry.Sweep(p.opts.Clock())
 	p.tenants.Report(p.opts.Clock())
 	p.watchAcceptQueue(n)
@@ -104,57 +132,10 @@ func (p *Program) watchBacklog(second int) {
 // expireBudget is how many channels are looked at for expired history in a second.
 const expireBudget = 100_000
 
-// tending is the message that has a shard do what is due.
-type tending struct {
-	row     *row
-	backlog int64 // of the node
-}
-
-// Deliver implements [loop.Message].
-func (t tending) Deliver(*loop.Loop) { t.row.shard.Tend(t.backlog) }
-
-// measure has the watch measure, every overload.interval, until ctx ends.
-func (p *Program) measure(ctx context.Context) error {
-	if p.watch == nil {
-		return nil
-	}
-	tick := time.NewTicker(p.cfg.Overload.Interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			p.safely("watch", p.watch.Once)
-		}
-	}
-}
-
-// safely calls f. A panic in it is logged and not the end of the server.
-func (p *Program) safely(where string, f func()) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.opts.Logger.Error("panic recovered", "where", where, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-		}
-	}()
-	f()
-}
-
 // evict has every loop close some of its conns.
 func (p *Program) evict() {
-	for _, r := range p.rows {
-		act := func() { r.shard.CloseCostly(p.cfg.Overload.ClosePercent, p.cfg.Overload.IdleAfter) }
-		if err := r.l.Post(task(act)); err != nil {
-			return // the loop is busy or has ended: another time
-		}
-	}
+	p.onLoops(func(r *row) { r.shard.CloseCostly(p.cfg.Overload.ClosePercent, p.cfg.Overload.IdleAfter) })
 }
-
-// task is a message that does something on a loop.
-type task func()
-
-// Deliver implements [loop.Message].
-func (t task) Deliver(*loop.Loop) { t() }
 
 // ledger is what the server counts of its own memory without pointers.
 func (p *Program) ledger() int64 {
@@ -165,11 +146,7 @@ func (p *Program) ledger() int64 {
 // trim has every loop and pool give up what it does not need, and returns to the
 // system what the heap then has too much.
 func (p *Program) trim() {
-	for _, r := range p.rows {
-		if err := r.l.Post(task(r.trim)); err != nil {
-			return // the loop is busy or has ended: another time
-		}
-	}
+	p.onLoops((*row).trim)
 	p.node.Trim()
 	p.broker.Trim()
 	p.buffers.Trim()

@@ -44,7 +44,11 @@ func (s Signal) String() string {
 // Format writes a value of the signal as people read it.
 func (s Signal) Format(value float64) string {
 	if s == Lag || s == Stall {
-		return time.Duration(value * float64(time.Second)).Round(time.Millisecond).String()
+		d := time.Duration(value * float64(time.Second))
+		if d < 10*time.Millisecond {
+			return d.Round(time.Microsecond).String()
+		}
+		return d.Round(time.Millisecond).String()
 	}
 	return strconv.FormatFloat(100*value, 'f', 1, 64) + "%"
 }
