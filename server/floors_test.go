@@ -33,7 +33,7 @@ var floors = map[string]int{
 	"server/overload": 31, "server/steer": 31, "server/node/evict": 39, "server/watch": 40,
 	"server/broker/memory": 40, "server/broker/redis": 40, "server/broker/nats": 40,
 	"server/node/wire": 38, "server/node/track": 38, // parts of the node's parts
-	"server/node/fan": 39, "server/node/route": 39, "server/node/seal": 39, "server/node/cursor": 39, "server/node/recovery": 39, "server/node/clientid": 39, "server/node/occupancy": 39, // parts of the node that know no shard
+	"server/node/pace": 39, "server/node/fan": 39, "server/node/route": 39, "server/node/seal": 39, "server/node/cursor": 39, "server/node/recovery": 39, "server/node/clientid": 39, "server/node/occupancy": 39, // parts of the node that know no shard
 	"server/node": 40, "server/transport": 40, "server/api": 40, "server/admin": 40, "server/metrics": 40, "server/config": 40,
 	"server/api/rpc": 41, "server/api/rpc/apipb": 40, "server/api/hooks/proxypb": 39, // rpc is a second front of api
 	"loadtest/engine": 40,

@@ -56,7 +56,6 @@ const (
 const (
 	unreadBytesMax = 256 << 10
 	unreadMax      = 3 * time.Second
-	unreadPause    = 20 * time.Millisecond
 )
 
 // unread says whether so much waits for the conn that its commands had better wait too.
@@ -135,8 +134,8 @@ func (c *continuation) Slice(*loop.Loop) (more bool) {
 	if !ok {
 		return false
 	}
-	if s.unread(slot) && s.l.Clock().Before(c.until) {
-		s.l.WorkAfter(c, unreadPause)
+	if c.Waits() {
+		s.pace.Add(c)
 		return false
 	}
 	defer s.l.Caught(slot)
@@ -144,6 +143,12 @@ func (c *continuation) Slice(*loop.Loop) (more bool) {
 		s.outcome(slot, func(*session.Session) {})
 	}
 	return false
+}
+
+// Waits implements [pace.Work]: the client is still to read first.
+func (c *continuation) Waits() bool {
+	slot, ok := c.shard.l.Lookup(c.id)
+	return ok && c.shard.unread(slot) && c.shard.l.Clock().Before(c.until)
 }
 
 // outcome lets tell queue what a session waited for, and goes on with it.

@@ -15,6 +15,7 @@ import (
 	"shoal/server/node/clientid"
 	"shoal/server/node/evict"
 	"shoal/server/node/fan"
+	"shoal/server/node/pace"
 	"shoal/server/node/recovery"
 	"shoal/server/node/track"
 	"shoal/server/rate"
@@ -51,6 +52,7 @@ type Shard struct {
 	rests      map[uint32][]byte   // commands not looked at yet, by slot
 	openings   map[uint32]*opening // connects with subscriptions or data, by slot
 	waits      map[hub.Sub]*wait   // memberships that publications are kept for
+	pace       *pace.Pace          // commands whose clients are to read first
 	recoveries *recovery.Gate      // who recovers now
 
 	fan      *fan.Out
@@ -102,6 +104,7 @@ func newShard(n *Node, l *loop.Loop) *Shard {
 		waits:      map[hub.Sub]*wait{},
 		recoveries: recovery.New(l, n.cfg.RecoveryBytesMax, &n.stats.Recoveries),
 	}
+	s.pace = pace.New(l)
 	s.fan = fan.New(l, s.hub, s.tracks, n.cfg.Bytes, receivers{s})
 	s.expiries, s.evict = wheel.New(0, s), evict.New(l, costs{s}, &n.stats.Evicted)
 	return s
