@@ -64,8 +64,8 @@ against "a third does not read, cut for their silence" "p99_ratio=2,$all" "${slo
 
 serve=($ns.history_size=1000 --client.recovery_max_publication_limit=0)
 storm=(-n "$conns" --scenario storm --channels 1000 --subscriptions 1 --publish-rate 100)
-against "a storm" "back=3s,lag=5ms,gc=300us,rss_growth=64MB" "${storm[@]}"
-against "a storm, back by resume token" "back=3s,lag=5ms,gc=300us,rss_growth=64MB" "${storm[@]}" --resume
+against "a storm" "back=3s,$all" "${storm[@]}"
+against "a storm, back by resume token" "back=3s,$all" "${storm[@]}" --resume
 
 cost() { sed -n 's/.*"cpu_us_per_return": \([0-9.]*\).*/\1/p' "$reports/$1.json" 2>/dev/null; }
 without=$(cost "a storm") with=$(cost "a storm, back by resume token")
