@@ -23,13 +23,14 @@ type sounding struct {
 // long it has been under way.
 func (s *sounding) send(now time.Time) (took, waits time.Duration) {
 	at := s.since(now)
+	took = time.Duration(s.took.Load()) // before it is sent again: it may be back at once
 	if s.sent.CompareAndSwap(0, at) || s.refused {
 		s.refused = errors.Is(s.l.Post(s), loop.ErrMailboxFull)
 	}
 	if sent := s.sent.Load(); sent != 0 {
 		waits = time.Duration(at - sent)
 	}
-	return time.Duration(s.took.Load()), waits
+	return took, waits
 }
 
 // Deliver implements [loop.Message].
