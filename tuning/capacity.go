@@ -10,15 +10,15 @@ import (
 const (
 	// processBytes is what a connection may cost its process (server/docs/BUDGET.md: 400; measured 235 – 284).
 	processBytes = 400
-	// socketBytes is what the kernel takes for one idle end of a connection: socket, inode, file, epoll entry
+	// SocketBytes is what the kernel takes for one idle end of a connection: socket, inode, file, epoll entry
 	// (README.md, measured).
-	socketBytes = 4200
+	SocketBytes = 4200
 	// reservePercent of the memory stays for everything else.
 	reservePercent = 5
 )
 
 // bytesPerConn is what one connection takes of the host, idle.
-func (w Want) bytesPerConn() uint64 { return w.sides() * (processBytes + socketBytes) }
+func (w Want) bytesPerConn() uint64 { return w.sides() * (processBytes + SocketBytes) }
 
 // usable is the free memory without the reserve.
 func (h *Host) usable() uint64 {

@@ -75,15 +75,12 @@ func (r *Runtime) Read() (f Figures) {
 	return f
 }
 
-// socketBytes is the kernel's part of a connection, which Go knows nothing of.
-const socketBytes = 4200
-
 // memoryPart is the part of the memory that is used, the largest of three: of a control group;
 // of the host, if at least half of what is used there is this process's, for with others' memory
 // nothing that is left undone here would help; and of the limit that Go was given, in which only
 // what is alive counts, since garbage may fill it.
 func (f *Figures) memoryPart(rooms tuning.Memory, conns int64) (part float64) {
-	own := f.Held + conns*socketBytes
+	own := f.Held + conns*tuning.SocketBytes // the kernel's part, which Go knows nothing of
 	for _, room := range rooms {
 		if !room.Host || own >= int64(room.Used/2) {
 			part = max(part, room.Part())
