@@ -84,3 +84,10 @@ func RefuseError(c ErrorCode) Refusal { return Refusal{Err: c.Err()} }
 
 // RefuseDisconnect is the refusal by a table disconnect.
 func RefuseDisconnect(c DisconnectCode) Refusal { return Refusal{Disconnect: c.Disconnect()} }
+
+// RefuseForNow is the refusal of a connect that may be tried again: error 111, which is
+// temporary, answers the command, and 3013 ends the session, after which clients come back
+// later.
+func RefuseForNow() Refusal {
+	return Refusal{Err: ErrTooManyRequests.Err(), Disconnect: DisconnectTooManyRequests.Disconnect()}
+}

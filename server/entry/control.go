@@ -177,7 +177,7 @@ func (c *Control) Connect(now time.Time, comesBack bool) channel.Refusal {
 	}
 	if !c.connects.Take(c.since(now), 1, part) {
 		c.stats.refused[ConnectRate].Add(1)
-		return channel.Refusal{Err: channel.ErrTooManyRequests.Err(), Disconnect: channel.DisconnectTooManyRequests.Disconnect()}
+		return channel.RefuseForNow()
 	}
 	return channel.Refusal{}
 }

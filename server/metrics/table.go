@@ -203,17 +203,24 @@ func recoveryFamilies() []family {
 	}
 }
 
+// named reads one value for each of several things of the node that have names.
+func named[T any](all func(*NodeSnapshot) []T, name func(*T) string, value func(*T) float64) func(s *snapshot, emit emit) {
+	return func(s *snapshot, emit emit) {
+		if s.node == nil {
+			return
+		}
+		things := all(s.node)
+		for i := range things {
+			emit(name(&things[i]), value(&things[i]))
+		}
+	}
+}
+
 // tenantFamilies are about those who share the node; without tenants they have no values.
 func tenantFamilies() []family {
 	each := func(name string, k kind, help string, value func(*TenantSnapshot) float64) family {
-		return family{name, k, "tenant", help, func(s *snapshot, emit emit) {
-			if s.node == nil {
-				return
-			}
-			for i := range s.node.Tenants {
-				emit(s.node.Tenants[i].Name, value(&s.node.Tenants[i]))
-			}
-		}}
+		return family{name, k, "tenant", help, named(func(n *NodeSnapshot) []TenantSnapshot { return n.Tenants },
+			func(t *TenantSnapshot) string { return t.Name }, value)}
 	}
 	return []family{
 		each("shoal_tenant_connections", gauge, "Clients connected now.", func(t *TenantSnapshot) float64 { return float64(t.Connections) }),
@@ -244,14 +251,8 @@ func tenantFamilies() []family {
 // hookFamilies are about the backend; the label names event and endpoint.
 func hookFamilies() []family {
 	each := func(name string, k kind, help string, value func(*HookSnapshot) float64) family {
-		return family{name, k, "hook", help, func(s *snapshot, emit emit) {
-			if s.node == nil {
-				return
-			}
-			for i := range s.node.Hooks {
-				emit(s.node.Hooks[i].Name, value(&s.node.Hooks[i]))
-			}
-		}}
+		return family{name, k, "hook", help, named(func(n *NodeSnapshot) []HookSnapshot { return n.Hooks },
+			func(h *HookSnapshot) string { return h.Name }, value)}
 	}
 	return []family{
 		each("shoal_hook_calls_total", counter, "Questions to the backend.", func(h *HookSnapshot) float64 { return float64(h.Calls) }),

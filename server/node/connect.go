@@ -221,7 +221,7 @@ func (s *Shard) entersLater(slot uint32, o *opening, in session.Input) {
 	s.awaitTurn(slot, o.resumed, func(ses *session.Session, ok bool) {
 		in.Unix = s.l.Clock().Unix()
 		if !ok {
-			in.Refusal = channel.Refusal{Err: channel.ErrTooManyRequests.Err(), Disconnect: channel.DisconnectTooManyRequests.Disconnect()}
+			in.Refusal = channel.RefuseForNow()
 		} else if o.resumed {
 			s.resumesLater(ses, o)
 			in.Subs = o.asked()

@@ -202,7 +202,7 @@ func (s *Shard) failed(slot uint32, ses *session.Session, a *admission, r channe
 		a.sub = 0
 	}
 	if a.origin == byConnect && r.Err == channel.ErrLimitExceeded.Err() { // its tenant's: 106 would keep stock SDKs away for good
-		r = channel.Refusal{Err: channel.ErrTooManyRequests.Err(), Disconnect: channel.DisconnectTooManyRequests.Disconnect()}
+		r = channel.RefuseForNow()
 	}
 	switch {
 	case a.origin != byServer:

@@ -78,7 +78,7 @@ func (d *Desk) Enter(slot uint32, name string, subs []channel.ServerSub, refusal
 	}
 	if !t.conns.enter() {
 		t.refuse(Connections)
-		return channel.Refusal{Err: channel.ErrTooManyRequests.Err(), Disconnect: channel.DisconnectTooManyRequests.Disconnect()}
+		return channel.RefuseForNow()
 	}
 	*d.ids.At(slot) = uint8(id) + 1
 	return refusal
