@@ -62,13 +62,13 @@ func (l *Loop) enter(fd int, kind Kind, s state) (slot uint32, c *conn, err erro
 	} else {
 		slot, c = l.conns.Alloc()
 		*c = conn{fd: int32(fd), kind: kind, state: s}
-		if !l.group.index.set(fd, slot+1) {
+		if !l.index.Set(fd, slot+1) {
 			err = errDescriptors
 		} else if err = l.poller.Add(fd, c.wanted()); err == nil {
 			c.setWatched(c.wanted())
 			return slot, c, nil
 		}
-		l.group.index.clear(fd)
+		l.index.Clear(fd)
 		c.fd, c.state = -1, stateFree
 		l.conns.Free(slot)
 	}
@@ -141,13 +141,18 @@ func (l *Loop) join() {
 	l.joining = nil
 	l.mu.Unlock()
 	for _, ln := range joining {
-		if l.stopping != 0 {
+		fd, err := l.border.Receive(ln.parcel)
+		if err != nil {
+			l.cfg.Logger.Error("listener lost", "loop", l.number, "addr", ln.bound, "err", err)
+			continue
+		}
+		if ln.fd = fd; l.stopping != 0 {
 			_ = l.sys.Close(ln.fd)
 			continue
 		}
 		l.listeners = append(l.listeners, ln)
 		number := len(l.listeners) - 1
-		l.group.index.set(ln.fd, listenerBit|uint32(number))
+		l.index.Set(ln.fd, listenerBit|uint32(number))
 		if err := l.poller.Add(ln.fd, poll.Read); err != nil {
 			l.cfg.Logger.Warn("listener cannot be watched yet", "loop", l.number, "addr", ln.bound, "err", err)
 			l.listeners[number].retry = retryTicks
@@ -159,7 +164,7 @@ func (l *Loop) join() {
 func (l *Loop) unlisten() {
 	l.join()
 	for _, ln := range l.listeners {
-		l.group.index.clear(ln.fd)
+		l.index.Clear(ln.fd)
 		_ = l.sys.Close(ln.fd)
 	}
 	l.listeners = nil

@@ -34,17 +34,26 @@ func (g *Group) Attach(fd int, kind Kind, first func(l *Loop, slot uint32)) erro
 		return ErrConnsMax // the loop decides, but there nobody can answer any more
 	}
 	begin := int(g.turn.Add(1) % uint32(len(g.loops)))
-	var err error
+	var full error
 	for i := range g.loops {
 		l := g.loops[(begin+i)%len(g.loops)]
-		if err = l.sys.Adopt(fd, g.cfg.socketOptions()); err != nil {
+		if err := l.sys.Adopt(fd, g.cfg.socketOptions()); err != nil {
 			return fmt.Errorf("loop: attach descriptor %d: %w", fd, err)
 		}
-		if err = l.take(&arrival{fd: fd, kind: kind, first: first}); !errors.Is(err, ErrMailboxFull) {
+		parcel, err := l.border.In(fd)
+		if err != nil {
+			return fmt.Errorf("loop: attach: %w", err)
+		}
+		if err = l.take(&arrival{parcel: parcel, kind: kind, first: first}); err == nil {
+			l.left(fd)
+			return nil
+		}
+		if l.border.Revoke(parcel); !errors.Is(err, ErrMailboxFull) {
 			return err
 		}
+		full = err
 	}
-	return err
+	return full
 }
 
 // AttachConn is Attach for a conn of package net. After nil c was closed, and the connection lives on at the loop; on an
@@ -65,7 +74,7 @@ func (g *Group) AttachConn(c net.Conn, kind Kind, first func(l *Loop, slot uint3
 
 // arrival is a descriptor on its way to a loop.
 type arrival struct {
-	fd      int
+	parcel  poll.Parcel
 	kind    Kind
 	first   func(l *Loop, slot uint32)
 	decided atomic.Bool // whose it is: the loop's when Deliver was first, the caller's when take gave up
@@ -85,14 +94,37 @@ func (a *arrival) Deliver(l *Loop) {
 	if !a.decided.CompareAndSwap(false, true) {
 		return
 	}
-	if l.stopping != 0 {
-		_ = l.sys.Close(a.fd)
+	fd, err := l.border.Receive(a.parcel)
+	if err == nil && l.stopping != 0 {
+		_, err = l.sys.Close(fd), ErrClosed
+	}
+	if err != nil {
 		l.counters.Refused++
 		return
 	}
-	slot, ok := l.admit(a.fd, a.kind)
+	slot, ok := l.admit(fd, a.kind)
 	if ok && a.first != nil && l.conns.At(slot).state == stateOpen {
 		l.callFirst(slot, a.first)
 		l.uncork()
 	}
 }
+
+// apart says whether the loop's descriptors are its own. Its table, with all that is in it, ends with the loop.
+func (l *Loop) apart() bool { return l.index != &l.group.index }
+
+// left closes what stays behind of a descriptor that crossed the border, on the side it came from.
+func (l *Loop) left(fd int) {
+	if l.apart() {
+		_ = l.sys.Close(fd)
+	}
+}
+
+// Parting is the descriptor of a conn that left its loop by Detach. It is to be fetched once, or it stays open.
+type Parting struct {
+	border poll.Border
+	parcel poll.Parcel
+}
+
+// FD returns the descriptor, non-blocking, and makes it the caller's. Any goroutine but a loop's that has descriptors of its own
+// (Config.OwnDescriptors).
+func (p Parting) FD() (int, error) { return p.border.Fetch(p.parcel) }

@@ -67,27 +67,33 @@ func (l *Loop) CloseNow(slot uint32, last []byte, why Reason) {
 	l.drop(slot, why, nil) // nothing, if the write failed and closed it
 }
 
-// Detach takes an open conn out of the loop: Closed(ReasonDetached) is called and the descriptor, non-blocking and
-// unwatched, is the caller's. Corked replies are written before; a backlog is lost, so detach when Backlog is 0. It
-// returns -1 when the conn is not open.
-func (l *Loop) Detach(slot uint32) (fd int) {
+// Detach takes an open conn out of the loop: Closed(ReasonDetached) is called and the descriptor, unwatched, is whose the
+// Parting is. Corked replies are written before; a backlog is lost, so detach when Backlog is 0. ok is false when the conn is
+// not open, or was closed because its descriptor cannot be handed over.
+func (l *Loop) Detach(slot uint32) (p Parting, ok bool) {
 	c := l.conns.At(slot)
 	if len(l.cork) > 0 && l.corkSlot == slot {
 		l.uncork()
 	}
 	if c.state != stateOpen {
-		return -1
+		return Parting{}, false
 	}
-	fd = int(c.fd)
-	if err := l.poller.Del(fd); err != nil {
+	fd := int(c.fd)
+	err := l.poller.Del(fd)
+	if err == nil {
+		p.border = l.border
+		p.parcel, err = l.border.Out(fd)
+	}
+	if err != nil {
 		l.drop(slot, ReasonRead, err)
-		return -1
+		return Parting{}, false
 	}
-	l.group.index.clear(fd)
+	l.left(fd)
+	l.index.Clear(fd)
 	c.fd = -1
 	l.tell(slot, c, ReasonDetached, nil)
 	l.destroy(slot, c)
-	return fd
+	return p, true
 }
 
 // drop ends a conn at once, in whatever state it is.
@@ -135,7 +141,7 @@ func (l *Loop) destroy(slot uint32, c *conn) {
 	l.wheel.Cancel(slot)
 	l.clearBacklog(c)
 	if c.fd >= 0 {
-		l.group.index.clear(int(c.fd))
+		l.index.Clear(int(c.fd))
 		_ = l.sys.Close(int(c.fd))
 		c.fd = -1
 	}

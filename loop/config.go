@@ -38,6 +38,10 @@ type Config struct {
 	AcceptBatch int
 	// ListenBacklog is the length of the kernel's accept queue. 0 = the system's maximum (net.core.somaxconn).
 	ListenBacklog int
+	// OwnDescriptors gives every loop a table of descriptors of its own, so that a limit on descriptors bounds each loop, not the process
+	// (poll.Tables). On a loop's goroutine, and so by Logger, only the standard streams and files opened before Run can be used then: a later
+	// descriptor of the process is another one there. Attach and Listen are not for loops' goroutines. With NewPoller it is that which decides.
+	OwnDescriptors bool
 	// SharePort lets several processes listen on one port (rolling restarts). Without it Listen fails when the port
 	// is taken, although the loops of the group share it among themselves.
 	SharePort bool
@@ -125,8 +129,11 @@ func (c Config) withDefaults() Config {
 	if c.Shared == nil {
 		c.Shared = shared.NewPool(shared.Config{})
 	}
-	if c.NewPoller == nil {
-		c.NewPoller = func(int) (poll.Poller, poll.Sys, error) { return poll.Open() }
+	if open := poll.Open; c.NewPoller == nil {
+		if c.OwnDescriptors {
+			open = new(poll.Tables).Open
+		}
+		c.NewPoller = func(int) (poll.Poller, poll.Sys, error) { return open() }
 	}
 	return c
 }

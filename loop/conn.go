@@ -3,7 +3,6 @@ package loop
 import (
 	"fmt"
 	"strconv"
-	"sync/atomic"
 	"unsafe"
 
 	"shoal/loop/poll"
@@ -196,62 +195,5 @@ func (c *conn) wanted() poll.Interest {
 	return i
 }
 
-const (
-	pageShift   = 12
-	pageEntries = 1 << pageShift
-	pagesMax    = 4096
-	descriptors = pageEntries * pagesMax // 16.7 million
-
-	listenerBit = 1 << 31 // entry: listener number instead of slot + 1
-)
-
-// index leads from a descriptor to its slot. The loops of a group share it, since descriptor numbers are the
-// process's: 4 B per descriptor however many loops there are. An entry is written by the loop that owns the
-// descriptor. When the number moves to another loop the kernel orders the two, which the memory model does not know:
-// hence atomics (plain loads on amd64 and arm64, an exchange per open and close).
-//
-// An entry may belong to another loop (a stale event whose descriptor was reused there): the reader compares the
-// descriptor in the slot it is led to.
-type index struct {
-	pages [pagesMax]atomic.Pointer[[pageEntries]atomic.Uint32]
-}
-
-// get returns slot+1, listenerBit|number, or 0.
-func (x *index) get(fd int) uint32 {
-	if uint(fd) >= descriptors {
-		return 0
-	}
-	page := x.pages[fd>>pageShift].Load()
-	if page == nil {
-		return 0
-	}
-	return page[fd&(pageEntries-1)].Load()
-}
-
-// set returns false when the descriptor is beyond the index.
-func (x *index) set(fd int, entry uint32) bool {
-	if uint(fd) >= descriptors {
-		return false
-	}
-	at := &x.pages[fd>>pageShift]
-	page := at.Load()
-	if page == nil {
-		at.CompareAndSwap(nil, new([pageEntries]atomic.Uint32))
-		page = at.Load()
-	}
-	page[fd&(pageEntries-1)].Store(entry)
-	return true
-}
-
-func (x *index) clear(fd int) { x.set(fd, 0) }
-
-// bytes is the memory held by pages.
-func (x *index) bytes() int {
-	n := 0
-	for i := range x.pages {
-		if x.pages[i].Load() != nil {
-			n += pageEntries * 4
-		}
-	}
-	return n
-}
+// listenerBit in an entry of the index: the number of a listener instead of slot+1.
+const listenerBit = 1 << 31

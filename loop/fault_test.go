@@ -176,8 +176,8 @@ func TestValidateSeesWhatIsBroken(t *testing.T) {
 		"bytes": func(l *Loop, c *conn) func() { l.backlog++; return func() { l.backlog-- } },
 		"holds": func(l *Loop, c *conn) func() { c.backlogBytes++; return func() { c.backlogBytes-- } },
 		"index": func(l *Loop, c *conn) func() {
-			l.group.index.clear(int(c.fd))
-			return func() { l.group.index.set(int(c.fd), slot+1) }
+			l.group.index.Clear(int(c.fd))
+			return func() { l.group.index.Set(int(c.fd), slot+1) }
 		},
 		"dirty":   func(l *Loop, c *conn) func() { c.flags |= flagDirty; return func() { c.flags &^= flagDirty } },
 		"state":   func(l *Loop, c *conn) func() { c.state = 9; return func() { c.state = stateOpen } },

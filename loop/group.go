@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"shoal/loop/index"
 	"shoal/loop/relief"
 )
 
@@ -20,7 +21,7 @@ import (
 type Group struct {
 	cfg   Config
 	loops []*Loop
-	index index
+	index index.Index   // of loops without descriptors of their own
 	turn  atomic.Uint32 // of Attach
 
 	conns    atomic.Int64 // conns with a descriptor, all loops
@@ -105,19 +106,24 @@ func (g *Group) Listen(addr string, kind Kind) (netip.AddrPort, error) {
 	var made []listener
 	for _, l := range g.loops {
 		fd, bound, err := l.sys.Listen(addr, g.cfg.ListenBacklog, opts)
+		if err == nil {
+			made = append(made, listener{fd: fd, kind: kind, bound: bound})
+			made[len(made)-1].parcel, err = l.border.In(fd)
+			addr = withPort(addr, bound)
+		}
 		if err != nil {
 			for i, ln := range made {
+				g.loops[i].border.Revoke(ln.parcel)
 				_ = g.loops[i].sys.Close(ln.fd)
 			}
 			return netip.AddrPort{}, explain(addr, err)
 		}
-		addr = withPort(addr, bound)
-		made = append(made, listener{fd: fd, kind: kind, bound: bound})
 	}
 	for i, l := range g.loops {
 		l.mu.Lock()
 		l.joining = append(l.joining, made[i])
 		l.mu.Unlock()
+		l.left(made[i].fd)
 		if err := l.poller.Wake(); err != nil {
 			return netip.AddrPort{}, fmt.Errorf("loop: listen on %s: wake loop %d: %w", addr, i, err)
 		}
@@ -217,7 +223,7 @@ func (g *Group) stop(phase stopPhase) {
 func (g *Group) release() error {
 	var errs []error
 	for _, l := range g.loops {
-		if l.reserve >= 0 {
+		if l.reserve >= 0 && !l.apart() {
 			_ = l.sys.Close(l.reserve)
 			l.reserve = -1
 		}

@@ -1,12 +1,14 @@
 package loop
 
 import (
+	"errors"
 	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"shoal/loop/index"
 	"shoal/loop/poll"
 	"shoal/loop/wheel"
 	"shoal/pool/queue"
@@ -61,6 +63,8 @@ type Loop struct {
 	cfg      *Config
 	poller   poll.Poller
 	sys      poll.Sys
+	border   poll.Border
+	index    *index.Index // of the descriptors of its table
 	handlers []Handler
 	epoch    time.Time
 
@@ -114,7 +118,8 @@ type Loop struct {
 }
 
 type listener struct {
-	fd      int
+	fd      int // until the loop has joined it, one of the process's
+	parcel  poll.Parcel
 	kind    Kind
 	bound   netip.AddrPort
 	retry   int  // ticks until it is watched again; 0 = watched
@@ -134,10 +139,21 @@ func newLoop(g *Group, i int) (*Loop, error) {
 	}
 	l.wheel = wheel.New(0, links{l.conns})
 	l.fire = l.fired
-	if fd, err := sys.Reserve(); err == nil {
+	apart := false
+	if l.border, apart = poll.BorderOf(sys); apart {
+		l.index = new(index.Index) // and the reserve is opened there, too
+		return l, nil
+	}
+	l.index = &g.index
+	l.keepReserve()
+	return l, nil
+}
+
+// keepReserve opens the reserve, in the loop's table.
+func (l *Loop) keepReserve() {
+	if fd, err := l.sys.Reserve(); err == nil {
 		l.reserve = fd
 	}
-	return l, nil
 }
 
 // links leads the wheel to the timers in the slots.
@@ -147,8 +163,19 @@ func (s links) Links(slot uint32) *wheel.Links { return &s.conns.At(slot).links 
 
 // run serves until the poller is stopped.
 func (l *Loop) run() error {
-	err := l.poller.SetTick(l.cfg.TickPeriod)
+	err := l.border.Enter()
+	if errors.Is(err, poll.ErrMainThread) { // which this goroutine holds now
+		again := make(chan error)
+		go func() { again <- l.run() }()
+		return <-again
+	}
 	if err == nil {
+		err = l.poller.SetTick(l.cfg.TickPeriod)
+	}
+	if err == nil {
+		if l.apart() {
+			l.keepReserve()
+		}
 		err = l.poller.Run((*reactor)(l))
 	}
 	l.finish()
@@ -178,7 +205,7 @@ func (r *reactor) PassEnds() {
 func (r *reactor) Ready(fd int, ev poll.Events) {
 	l := (*Loop)(r)
 	l.begin()
-	switch entry := l.group.index.get(fd); {
+	switch entry := l.index.Get(fd); {
 	case entry == 0: // closed since
 	case entry&listenerBit != 0:
 		l.accept(int(entry&^listenerBit), fd)

@@ -395,7 +395,7 @@ func TestClosingOthersAndOneselfInsideACallback(t *testing.T) {
 			}
 			reply(l, slot, "lost")
 			l.Close(slot, ReasonServer)
-			if l.Detach(slot) != -1 {
+			if _, ok := l.Detach(slot); ok {
 				t.Error("a closed conn was detached")
 			}
 		},
@@ -677,18 +677,22 @@ func TestDialToNobodyIsNamed(t *testing.T) {
 }
 
 func TestDetachedDescriptorIsTheCallers(t *testing.T) {
-	fds := make(chan int, 1000)
+	left := make(chan Parting, 1000)
 	ends := newClosings()
 	r := start(t, Config{}, script{
 		data: func(l *Loop, slot uint32, p []byte) {
 			reply(l, slot, "before,")
-			fds <- l.Detach(slot)
+			gone, _ := l.Detach(slot)
+			left <- gone
 		},
 		closed: ends.note,
 	})
 	c := r.dial()
 	write(t, c, "GET /")
-	fd := receive(t, fds, "descriptor")
+	fd, err := receive(t, left, "descriptor").FD()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if why := receive(t, ends.c, "closing"); why != "detached" {
 		t.Errorf("closed for %s", why)
 	}

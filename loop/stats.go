@@ -72,9 +72,12 @@ func (g *Group) Stats() Stats {
 		l.mu.Unlock()
 		s.MailboxFull += l.mailboxFull.Load()
 		s.MailboxDepth += int64(l.mailbox.Len())
+		if l.apart() {
+			s.IndexBytes += int64(l.index.Bytes())
+		}
 	}
 	s.Reliefs = g.relief.Rounds()
-	s.IndexBytes = int64(g.index.bytes())
+	s.IndexBytes += int64(g.index.Bytes())
 	return s
 }
 

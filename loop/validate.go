@@ -38,7 +38,7 @@ func (l *Loop) Validate() error {
 		return fmt.Errorf("loop %d: work is left but no pass was asked for", l.number)
 	}
 	for i, ln := range l.listeners {
-		if got := l.group.index.get(ln.fd); got != listenerBit|uint32(i) {
+		if got := l.index.Get(ln.fd); got != listenerBit|uint32(i) {
 			return fmt.Errorf("loop %d: listener %d, descriptor %d: index says %#x", l.number, i, ln.fd, got)
 		}
 	}
@@ -111,7 +111,7 @@ func (v *validator) check(slot uint32, c *conn) error {
 		return fmt.Errorf("a slot in use in state %d", c.state)
 	}
 	if c.fd >= 0 {
-		if got := v.l.group.index.get(int(c.fd)); got != slot+1 {
+		if got := v.l.index.Get(int(c.fd)); got != slot+1 {
 			return fmt.Errorf("index of descriptor %d says %#x", c.fd, got)
 		}
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"shoal/loop/poll"
+	"shoal/server/config"
 )
 
 // scarce is a kernel whose process may have few descriptors.
@@ -114,5 +116,35 @@ func TestRunningOutOfDescriptorsHarmsNobody(t *testing.T) {
 	})
 	if m := r.metrics(t); m["shoal_emfile_episodes_total"] == 0 {
 		t.Error("/metrics does not tell")
+	}
+}
+
+// The loops have tables of descriptors of their own: clients are on the loops, requests cross to the process's table.
+func TestLoopsWithDescriptorsOfTheirOwnServeEverything(t *testing.T) {
+	r := start(t, tuned(func(c *config.Config) { c.Loop.OwnDescriptors, c.Loop.Loops = true, 4 }))
+	watch := r.control(t, "")
+	var clients []*raw
+	for range 40 {
+		c := r.openRaw(t, "")
+		c.connect("")
+		c.subscribe("news")
+		clients = append(clients, c)
+	}
+	for i := range 20 {
+		if code, body := r.call("publish", fmt.Sprintf(`{"channel":"news","data":{"n":%d}}`, i)); code != http.StatusOK {
+			t.Fatalf("publish: %d %s", code, body)
+		}
+	}
+	for _, c := range clients {
+		for i := range 20 {
+			if got, want := string(c.pub().Data), fmt.Sprintf(`{"n":%d}`, i); got != want {
+				t.Fatalf("got %s, want %s", got, want)
+			}
+		}
+		c.conn.Close()
+	}
+	watch.check(t)
+	if m := r.metrics(t); m["shoal_emfile_episodes_total"] != 0 {
+		t.Error("descriptors were short")
 	}
 }

@@ -31,6 +31,7 @@ import (
 	"shoal/server/transport/door"
 	"shoal/server/transport/ws"
 	"shoal/server/watch"
+	"shoal/tuning"
 )
 
 // This file translates the configuration, whose keys are the users', into that of
@@ -44,6 +45,7 @@ func (p *Program) loopConfig() loop.Config {
 	}
 	return loop.Config{
 		Loops:               p.loopCount(),
+		OwnDescriptors:      c.Loop.OwnDescriptors,
 		TickPeriod:          c.Loop.Tick,
 		ReadBufferBytes:     c.Loop.ReadBufferSize,
 		BacklogBytesMax:     c.Client.QueueMaxSize,
@@ -67,10 +69,8 @@ var _ = [1]struct{}{}[config.LoopsMax-route.LoopsMax] // the same number on one 
 // loopCount is the number of loops: one for every processor unless configured, at
 // most what a node can have.
 func (p *Program) loopCount() int {
-	if n := p.cfg.Loop.Loops; n > 0 {
-		return n
-	}
-	return min(runtime.GOMAXPROCS(0), route.LoopsMax)
+	host := tuning.ReadHost()
+	return p.cfg.LoopCount(runtime.GOMAXPROCS(0), host.TablesFor)
 }
 
 func (p *Program) nodeConfig() (node.Config, error) {

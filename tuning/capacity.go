@@ -54,8 +54,8 @@ func limits(h *Host, w Want) (all []Limit) {
 		return v[0], true
 	}
 	sides, per := w.sides(), w.bytesPerConn()
-	add(h.Descriptors > 0, "descriptors", spared(h.Descriptors)*w.processes(), false, "%s less %d, × %s",
-		grouped(h.Descriptors), spareDescriptors, counted(w.processes(), "process", "processes"))
+	add(h.Descriptors > 0, "descriptors", spared(h.Descriptors)*w.tables(), false, "%s less %d, × %s",
+		grouped(h.Descriptors), spareDescriptors, w.spread())
 	most, known := one("fs.file-max")
 	add(known, "fs.file-max", (most-min(most, h.FilesUsed))/sides, false, "%s less %s open", short(most), grouped(h.FilesUsed))
 	if i := len(all) - 1; i >= 0 && all[i].Conns >= anyNumber {
@@ -74,6 +74,15 @@ func limits(h *Host, w Want) (all []Limit) {
 	}
 	slices.SortStableFunc(all, func(a, b Limit) int { return cmp.Compare(a.Conns, b.Conns) })
 	return all
+}
+
+// spread says over what the connections are.
+func (w Want) spread() string {
+	text := counted(w.processes(), "process", "processes")
+	if w.Tables > 1 {
+		text += ", " + counted(uint64(w.Tables), "loop", "loops") + " each"
+	}
+	return text
 }
 
 // grouped writes a number with thousands apart.

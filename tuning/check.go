@@ -3,6 +3,7 @@ package tuning
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,23 +83,41 @@ func (c *checker) add(f Finding) { c.found = append(c.found, f) }
 
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
+// loopsMax is how many loops a server can have.
+const loopsMax = 64
+
 func (c *checker) descriptors() {
-	have, need := c.h.Descriptors, c.w.perProcess()+spareDescriptors
+	have, need := c.h.Descriptors, c.w.perTable()+spareDescriptors
 	if have == 0 || have >= need {
 		return
 	}
 	why := fmt.Sprintf("a process can hold at most %d connections", spared(have))
 	if c.w.Conns > 0 {
-		why += fmt.Sprintf(", not %d", c.w.perProcess())
+		why += fmt.Sprintf(", not %d", c.w.perTable())
 	}
 	change := fmt.Sprintf("ulimit -n %d, or LimitNOFILE=%d in the systemd unit", need, need)
 	if c.h.Sealed {
 		change = fmt.Sprintf("docker run --ulimit nofile=%d:%d", need, need)
 	}
-	if most := spared(have); c.w.Conns > 0 && most > 0 {
+	switch tables, most := c.h.TablesFor(c.w.conns()), spared(have); {
+	case c.w.Conns == 0 || tables == 0:
+	case c.w.Processes <= 1 && tables <= loopsMax:
+		change += fmt.Sprintf(", or loop.own_descriptors: true with loop.loops: %d", tables)
+	default:
 		change += fmt.Sprintf(", or %d processes", (c.w.conns()+most-1)/most)
 	}
 	c.add(Finding{Fails, "descriptors", decimal(have), decimal(need), why, change})
+}
+
+// TablesFor is how many tables of descriptors hold so many connections when the kernel deals them out, as it does to listeners that share
+// a port: not evenly, but by a hash. 4.5 standard deviations are left free in each, so that one in 5,000 hosts would see a full table. 0 = not
+// known, or too small a limit.
+func (h *Host) TablesFor(conns uint64) uint64 {
+	most := float64(spared(h.Descriptors))
+	if most -= 4.5 * math.Sqrt(most); most < 1 {
+		return 0
+	}
+	return uint64(math.Ceil(float64(conns) / most))
 }
 
 func spared(descriptors uint64) uint64 { return descriptors - min(descriptors, spareDescriptors) }

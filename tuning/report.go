@@ -81,7 +81,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 // WriteText writes the report for a person: 80 columns, but for commands, which stay whole. Colours are for terminals.
 func (r *Report) WriteText(w io.Writer, colours bool) error {
 	p := &page{colours: colours}
-	p.line("shoal doctor: %s connections, target %s, %s", grouped(r.Wanted), r.Target, counted(r.Processes, "process", "processes"))
+	p.line("shoal doctor: %s connections, target %s, %s", grouped(r.Wanted), r.Target, r.want.spread())
 	p.line("")
 	for _, f := range r.Host {
 		p.wrapped(fmt.Sprintf("  %-12s ", f.Name), f.Value)
@@ -239,8 +239,8 @@ func (r *Report) flags() (flags string) {
 	if r.Wanted != 1_000_000 {
 		flags += fmt.Sprintf(" --connections %d", r.Wanted)
 	}
-	if r.Processes > 1 {
-		flags += fmt.Sprintf(" --processes %d", r.Processes)
+	if n := r.want.tables(); n > 1 {
+		flags += fmt.Sprintf(" --processes %d", n)
 	}
 	if r.want.target() != Serve {
 		flags += " --target " + r.Target

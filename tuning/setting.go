@@ -47,7 +47,7 @@ type basis string
 const (
 	byConns   basis = "conns"
 	byEnds    basis = "ends"    // sockets on this host: two per connection when both sides are here
-	byProcess basis = "process" // connections of one process
+	byProcess basis = "process" // connections of one process, or of one table of descriptors where it has several
 )
 
 // number is a formula: plus + per1000·basis/1000, rounded up to a multiple of round, then at least floor, at most ceiling and
@@ -89,7 +89,7 @@ func (n number) bare(w Want) uint64 {
 	case byEnds:
 		count = w.ends()
 	case byProcess:
-		count = w.perProcess()
+		count = w.perTable()
 	}
 	return n.plus + (count*n.per1000+999)/1000
 }
@@ -182,6 +182,7 @@ func (t Target) String() string {
 type Want struct {
 	Conns         int    // it is meant to hold; 0 = unknown: judged as if for assumedConns
 	Processes     int    // they are spread over; 0 = 1
+	Tables        int    // of descriptors that each process has: its loops when they have their own (loop.own_descriptors); 0 = 1
 	Sources       int    // addresses a load test dials from; 0 = 1
 	ListenBacklog int    // accept queue it will ask for; 0 = as much as there is
 	Target        Target // 0 = Serve
@@ -203,8 +204,11 @@ func (w Want) conns() uint64 {
 
 func (w Want) processes() uint64 { return uint64(max(w.Processes, 1)) }
 
-// perProcess is how many connections one process gets.
-func (w Want) perProcess() uint64 { return (w.conns() + w.processes() - 1) / w.processes() }
+// tables is how many tables of descriptors there are in all.
+func (w Want) tables() uint64 { return w.processes() * uint64(max(w.Tables, 1)) }
+
+// perTable is how many connections one table of descriptors gets.
+func (w Want) perTable() uint64 { return (w.conns() + w.tables() - 1) / w.tables() }
 
 func (w Want) target() Target {
 	if w.Target == 0 {

@@ -92,8 +92,9 @@ type Options struct {
 }
 
 // Sys performs socket calls for one loop. No call blocks: every descriptor it makes is non-blocking and
-// close-on-exec. Descriptor numbers are unique among all loops of a group, as in one process. Listen and Adopt
-// may be called from any goroutine; the rest belongs to the loop's goroutine.
+// close-on-exec. Descriptor numbers are unique among all loops of a group, as in one process, unless it is a [Border]. Listen
+// and Adopt, and Close of what they were called for, may be called from any goroutine and are about the process's descriptors then; the
+// rest belongs to the loop's goroutine.
 type Sys interface {
 	// Listen binds a TCP listener to addr ("host:port", "" host = all addresses of both families, port 0 = any).
 	// TCP_NODELAY, SO_REUSEADDR and opts are set on it, for accepted sockets to inherit.

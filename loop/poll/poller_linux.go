@@ -41,6 +41,7 @@ type epoll struct {
 	stopped bool
 
 	batch []unix.EpollEvent
+	lanes []*lane // of a border, closed with the poller
 }
 
 func (p *epoll) open() (err error) {
@@ -165,6 +166,10 @@ func (p *epoll) Close() error {
 			*fd = -1
 		}
 	}
+	for _, l := range p.lanes {
+		l.close()
+	}
+	p.lanes = nil
 	return p.np.Close()
 }
 

@@ -680,13 +680,14 @@ func (a *app) detach(t *track) {
 		return
 	}
 	t.cut, t.detached = true, true
-	fd := a.l.Detach(t.slot)
+	p, ok := a.l.Detach(t.slot)
 	if !t.closed {
 		a.st.o.fail("conn %v: Detach returned before Closed", t.id)
 	}
-	if fd < 0 {
+	if !ok {
 		return
 	}
+	fd, _ := p.FD()
 	a.st.w.After(time.Duration(a.st.rng.IntN(2000))*time.Millisecond, func() {
 		_, s, _ := a.st.w.Loop(a.l.Index())
 		if err := s.Close(fd); err != nil {

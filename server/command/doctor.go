@@ -13,6 +13,7 @@ import (
 type doctorCommand struct {
 	Connections int    `short:"n" default:"1000000" help:"Connections the host is to hold (${default})."`
 	Processes   int    `default:"1" help:"Processes they are spread over (${default})."`
+	Loops       int    `default:"1" help:"Loops of each process that have descriptors of their own (loop.own_descriptors)."`
 	Target      string `default:"serve" enum:"serve,loadtest,both" help:"What is to hold them: serve, loadtest (who dials needs ports), or both on this host (two ends of each)."`
 	Sources     int    `default:"1" help:"loadtest: source addresses to dial from (${default})."`
 	Strict      bool   `help:"Fail for warnings, and for what could not be read, as well."`
@@ -53,7 +54,7 @@ func (c *doctorCommand) want() (tuning.Want, error) {
 	for _, n := range []struct {
 		flag  string
 		value int
-	}{{"connections", c.Connections}, {"processes", c.Processes}, {"sources", c.Sources}} {
+	}{{"connections", c.Connections}, {"processes", c.Processes}, {"loops", c.Loops}, {"sources", c.Sources}} {
 		if n.value < 1 || n.value > 100_000_000 {
 			return tuning.Want{}, fmt.Errorf("--%s %d: give a number from 1 to 100000000", n.flag, n.value)
 		}
@@ -62,7 +63,7 @@ func (c *doctorCommand) want() (tuning.Want, error) {
 		return tuning.Want{}, fmt.Errorf("--root %s: there is no such directory; give one with proc and sys in it", c.Root)
 	}
 	target, err := tuning.ParseTarget(c.Target)
-	return tuning.Want{Conns: c.Connections, Processes: c.Processes, Sources: c.Sources, Target: target}, err
+	return tuning.Want{Conns: c.Connections, Processes: c.Processes, Tables: c.Loops, Sources: c.Sources, Target: target}, err
 }
 
 func (c *doctorCommand) print(w io.Writer) error {

@@ -70,8 +70,9 @@ func (c *serveCommand) Run(ctx context.Context, to Process) error {
 
 // serve runs a program to its end.
 func serve(ctx context.Context, cfg config.Config, logger *slog.Logger, to Process) error {
-	setRuntime(&cfg)
-	warnOfHost(tuning.ReadHost(), cfg, logger)
+	host := tuning.ReadHost()
+	setRuntime(&cfg, host)
+	warnOfHost(host, cfg, logger)
 	warnOfOpenDoors(cfg, logger)
 	program, err := server.New(cfg, server.Options{
 		Version: to.versionText(), Clock: to.Clock, Logger: logger, Random: randomKey(), UID: rand.Text(), SetGCPercent: steering(cfg.GC, os.Getenv("GOGC")),
@@ -95,12 +96,15 @@ func randomKey() (key [24]byte) {
 
 // setRuntime applies the settings that belong to the whole process: a processor more than there are loops, so that busy
 // loops never keep Go's own network poller (API, metrics) waiting, and the collector's limits.
-func setRuntime(cfg *config.Config) {
-	if cfg.Loop.Loops == 0 {
-		cfg.Loop.Loops = min(runtime.GOMAXPROCS(0), config.LoopsMax) // follows the cgroup's limit, unlike NumCPU
-	}
+func setRuntime(cfg *config.Config, host tuning.Host) {
+	processors := runtime.GOMAXPROCS(0) // follows the cgroup's limit, unlike NumCPU
+	cfg.Loop.Loops = cfg.LoopCount(processors, host.TablesFor)
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(cfg.Loop.Loops + 1)
+		busy := cfg.Loop.Loops
+		if cfg.Loop.OwnDescriptors { // there are so many for the sake of descriptors
+			busy = min(busy, processors)
+		}
+		runtime.GOMAXPROCS(busy + 1)
 	}
 	if cfg.GC.Percent != 0 {
 		debug.SetGCPercent(cfg.GC.Percent)
@@ -141,7 +145,11 @@ func warnOfHost(host tuning.Host, cfg config.Config, logger *slog.Logger) {
 	if cfg.Dev {
 		return // a page and a few tabs need nothing
 	}
-	found := tuning.Check(host, tuning.Want{Conns: cfg.Client.ConnectionLimit, ListenBacklog: cfg.Loop.ListenBacklog})
+	want := tuning.Want{Conns: cfg.Client.ConnectionLimit, ListenBacklog: cfg.Loop.ListenBacklog}
+	if cfg.Loop.OwnDescriptors {
+		want.Tables = cfg.Loop.Loops
+	}
+	found := tuning.Check(host, want)
 	found = slices.DeleteFunc(found, func(f tuning.Finding) bool { return f.Severity > tuning.Warns })
 	for _, f := range found[:min(len(found), hostFindingsMax)] {
 		logger.Warn(f.String(), "component", "tuning")

@@ -19,6 +19,19 @@ const (
 // LoopsMax is the largest loop.loops: what a node can tell apart.
 const LoopsMax = 64
 
+// LoopCount is the number of loops: loop.loops, or one for each processor, or as many as hold the connections the node is limited
+// to when each has descriptors of its own, which tables tells (tuning.Host's TablesFor); at most what a node can have.
+func (c *Config) LoopCount(processors int, tables func(conns uint64) uint64) int {
+	n := uint64(max(processors, 1))
+	switch most := max(c.Loop.ConnectionLimit, c.Client.ConnectionLimit); {
+	case c.Loop.Loops > 0:
+		return c.Loop.Loops
+	case c.Loop.OwnDescriptors && most > 0:
+		n = max(n, tables(uint64(most)))
+	}
+	return int(min(n, LoopsMax))
+}
+
 // Default is the configuration of a server nobody configured: it listens on port 8000 and refuses everything that needs a
 // permission. It is valid.
 func Default() Config {

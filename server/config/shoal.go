@@ -9,6 +9,7 @@ import (
 // Loop sizes the event loops (Shoal's own).
 type Loop struct {
 	Loops            int           `key:"loops" doc:"Event loops, each with a listener of its own; 0 = one for every processor; at most 64."`
+	OwnDescriptors   bool          `key:"own_descriptors" doc:"Gives every loop a table of descriptors of its own, so that the limit on descriptors (ulimit -n) bounds each loop and not the process. With loop.loops = 0 there are as many loops then as loop.connection_limit or client.connection_limit needs. For hosts whose limit cannot be raised; /proc/PID/fd shows none of the connections then, /proc/PID/task/*/fd does."`
 	Tick             time.Duration `key:"tick" doc:"Step of the timer wheel: the resolution of every deadline. 20ms..1s, a whole number of them in a second."`
 	AcceptBatch      int           `key:"accept_batch" doc:"Connections a loop accepts before it serves others again, 1..4096."`
 	ListenBacklog    int           `key:"listen_backlog" doc:"Handshaken connections the kernel may hold for a loop, 0..65535; 0 = all that net.core.somaxconn allows."`
