@@ -131,12 +131,18 @@ func (c Config) withDefaults() Config {
 	}
 	if open := poll.Open; c.NewPoller == nil {
 		if c.OwnDescriptors {
-			open = new(poll.Tables).Open
+			crowd := c.Loops / runtime.GOMAXPROCS(0)
+			open = (&poll.Tables{Crowd: crowd}).Open
+			c.AcceptBatch = max(c.AcceptBatch/max(crowd, 1), min(c.AcceptBatch, sliceMin))
+			c.FlushSlice = max(c.FlushSlice/max(crowd, 1), min(c.FlushSlice, sliceMin))
 		}
 		c.NewPoller = func(int) (poll.Poller, poll.Sys, error) { return open() }
 	}
 	return c
 }
+
+// sliceMin is the least a pass does of one kind, however many loops share a processor: it pays for the change of threads.
+const sliceMin = 16
 
 // def gives *p its default when it is zero.
 func def[T comparable](p *T, v T) {

@@ -294,6 +294,9 @@ func (r *reactor) Again() {
 	if len(l.works) > 0 || len(l.dirty) > 0 || l.more || l.late > 0 {
 		l.askAgain()
 		l.end()
+		if l.apart() { // its poller does
+			return
+		}
 		// Raw system calls are no preemption points of Go's scheduler, and the kernel gives a busy thread its whole
 		// slice: let the API's goroutines, and other threads of this processor, run.
 		runtime.Gosched()

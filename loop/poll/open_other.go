@@ -14,7 +14,7 @@ func Open() (Poller, Sys, error) {
 }
 
 // Tables fails like Open.
-type Tables struct{}
+type Tables struct{ Crowd int }
 
 // Open fails.
 func (*Tables) Open() (Poller, Sys, error) { return Open() }

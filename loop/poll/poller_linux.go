@@ -40,8 +40,10 @@ type epoll struct {
 	asked   bool // againFD was written since its last event
 	stopped bool
 
-	batch []unix.EpollEvent
-	lanes []*lane // of a border, closed with the poller
+	batch  []unix.EpollEvent
+	events int     // that one wait brings at most; 0 = batchEvents
+	apart  bool    // many loops share a processor: others get it after every pass, not when the runtime takes it away (10 ms)
+	lanes  []*lane // of a border, closed with the poller
 }
 
 func (p *epoll) open() (err error) {

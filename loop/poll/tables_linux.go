@@ -22,6 +22,9 @@ import (
 // descriptors of the group, what the loop waits on, both ends of its border, and what Go's own poller waits on, since the collector may look at
 // that on any thread. Threads that the runtime starts never inherit a loop's table: it has others start them when a thread is locked.
 type Tables struct {
+	// Crowd is how many of the loops share a processor; above 1 their passes are that much shorter, down to a point.
+	Crowd int
+
 	mu    sync.Mutex
 	gos   []int // descriptors of Go's poller
 	wakes []int // of all loops
@@ -49,9 +52,13 @@ func (t *Tables) Open() (Poller, Sys, error) {
 		}
 		s.p.lanes = append(s.p.lanes, l)
 	}
+	s.p.apart, s.p.events = true, max(batchEvents/max(t.Crowd, 1), batchEventsMin)
 	t.wakes = append(t.wakes, s.p.wakeFD)
 	return p, s, nil
 }
+
+// batchEventsMin keeps passes worth a change of threads (5–10 µs).
+const batchEventsMin = 16
 
 // goPoller finds the descriptors of Go's poller: the epoll instance that watches a pipe made for the purpose, and the eventfd it is woken by.
 func goPoller() ([]int, error) {

@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -30,7 +31,7 @@ func waitFD(np *netpoll.Poller) int {
 func (p *epoll) Run(h Handler) error {
 	p.handler = h
 	if p.batch == nil {
-		p.batch = make([]unix.EpollEvent, batchEvents)
+		p.batch = make([]unix.EpollEvent, cmp.Or(p.events, batchEvents))
 	}
 	for wait := -1; !p.stopped; {
 		if p.again {
@@ -52,6 +53,10 @@ func (p *epoll) Run(h Handler) error {
 		}
 		p.finish(n == len(p.batch))
 		h.PassEnds()
+		if p.apart {
+			runtime.Gosched()
+			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		}
 	}
 	return nil
 }
