@@ -282,7 +282,7 @@ func hostPort(address string, port int) string {
 	return net.JoinHostPort(strings.Trim(address, "[]"), strconv.Itoa(port))
 }
 
-// name is what the info API calls the node: node.name, or host name and port.
+// name is what the info API calls the node: node.name, or host name and port, and the process id where others share the port.
 func (p *Program) name() string {
 	if p.cfg.Node.Name != "" {
 		return p.cfg.Node.Name
@@ -290,6 +290,9 @@ func (p *Program) name() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
+	}
+	if p.cfg.HTTPServer.SharePort { // with others of that name
+		return fmt.Sprintf("%s_%d_%d", host, p.addr.Port(), os.Getpid())
 	}
 	return fmt.Sprintf("%s_%d", host, p.addr.Port())
 }

@@ -46,6 +46,7 @@ func (p *Program) loopConfig() loop.Config {
 	return loop.Config{
 		Loops:               p.loopCount(),
 		OwnDescriptors:      c.Loop.OwnDescriptors,
+		SharePort:           c.HTTPServer.SharePort,
 		TickPeriod:          c.Loop.Tick,
 		ReadBufferBytes:     c.Loop.ReadBufferSize,
 		BacklogBytesMax:     c.Client.QueueMaxSize,

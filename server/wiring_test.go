@@ -13,6 +13,7 @@ import (
 
 	"shoal/server/channel"
 	"shoal/server/config"
+	"shoal/server/node"
 	"shoal/server/node/route"
 )
 
@@ -80,4 +81,51 @@ func TestAReplyThatJSONCannotCarryEndsTheSession(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	c.expectClosed(int(channel.DisconnectInappropriate))
+}
+
+func TestSeveralServersShareAPort(t *testing.T) {
+	shared := func(port int) func(*config.Config) {
+		return tuned(func(c *config.Config) { c.HTTPServer.Port, c.HTTPServer.SharePort = port, true })
+	}
+	first := start(t, shared(0))
+	second := start(t, shared(int(first.p.Addr().Port())))
+	if first.p.Addr() != second.p.Addr() {
+		t.Fatalf("they listen on %s and %s", first.p.Addr(), second.p.Addr())
+	}
+	var clients []*raw
+	for range 64 { // the kernel deals them out by a hash: that one server gets none has a chance of 2⁻⁶³
+		c := first.openRaw(t, "")
+		c.connect("")
+		c.subscribe("news")
+		clients = append(clients, c)
+	}
+	eventually(t, "each server has a part of them", func() bool {
+		a, b := first.p.loops.Stats().Conns, second.p.loops.Stats().Conns
+		return a > 0 && b > 0 && a+b == int64(len(clients))
+	})
+	for _, r := range []*rig{first, second} { // each is a node of its own
+		if _, e := r.p.node.Publish(t.Context(), "news", &channel.Publication{Data: []byte(`{"x":1}`)}, node.PublishOptions{}); e != nil {
+			t.Fatal(e)
+		}
+	}
+	for _, c := range clients {
+		c.pub()
+		c.conn.Close()
+	}
+	second.stop()
+	c := first.openRaw(t, "")
+	c.connect("")
+	c.conn.Close()
+}
+
+func TestAPortIsSharedOnlyByThoseWhoWantThat(t *testing.T) {
+	first := start(t, tuned(func(c *config.Config) { c.HTTPServer.SharePort = true }))
+	cfg := first.p.cfg
+	cfg.HTTPServer.Port, cfg.HTTPServer.SharePort = int(first.p.Addr().Port()), false
+	if p, err := New(cfg, Options{Version: "test", Clock: time.Now, Logger: first.logs.logger(), UID: "second"}); err == nil {
+		_ = p.Close()
+		t.Error("a server that wants a port of its own took one that is in use")
+	} else if !strings.Contains(err.Error(), "in use") {
+		t.Errorf("refused with %v", err)
+	}
 }

@@ -45,6 +45,7 @@ type Config struct {
 type HTTPServer struct {
 	Address         string `key:"address" doc:"Address to listen on; empty = every interface, IPv4 and IPv6."`
 	Port            int    `key:"port" doc:"TCP port, 0..65535; 0 = a free port chosen by the kernel."`
+	SharePort       bool   `key:"share_port" doc:"Lets several processes of one user listen on http_server.port: the kernel deals out the connections (SO_REUSEPORT). Each is a node of its own; without http_server.internal_port a request reaches any one of them. Shoal's own."`
 	InternalAddress string `key:"internal_address" doc:"Address of the internal port; empty = the same as http_server.address."`
 	InternalPort    int    `key:"internal_port" doc:"Port of its own for the API, metrics, health and debug endpoints; 0 = they share http_server.port."`
 }
