@@ -1,17 +1,18 @@
 package loadtest
 
 import (
+	"errors"
+
 	"shoal/loadtest/engine"
 	"shoal/loadtest/observe"
 )
 
 // complete fills the report from what the engine counted. stopped is what ended the test early.
 func (r *run) complete(stopped error) {
-	rep, c := r.report, r.d().Snapshot()
-	var hist engine.Histograms
-	var own, others []engine.Publication
-	if r.press == nil {
-		hist, own, others = r.e.Results()
+	rep, c := r.report, r.d.Snapshot()
+	res, err := r.d.Results()
+	if err != nil {
+		stopped = errors.Join(stopped, err)
 	}
 	rep.Seconds = r.s.Clock().Sub(r.began).Seconds()
 	rep.Causes = c.Causes
@@ -28,18 +29,16 @@ func (r *run) complete(stopped error) {
 		Misrouted: c.Misrouted, Short: r.last.Short,
 	}
 	v.Expected = v.Received + v.Lost + v.LostDead
-	if r.press == nil {
-		conns.Setup = quantiles(hist.Setup)
-	}
+	conns.Setup = quantiles(res.Setup)
 	rep.Observed = observe.Compare(r.before.Measures, r.after.Measures, r.after.at.Sub(r.before.at))
 	switch {
 	case r.press != nil:
-		conns.Setup = r.completePressure(v, c)
-	case r.cfg.Scenario == Fanout && len(own) > 0:
-		rep.Delivery = delivery(v, c, own)
-		rep.Delivery.Latency, rep.Delivery.Answer = quantiles(hist.Latency), quantiles(hist.Answer)
+		r.completePressure(v, &c, &res)
+	case r.cfg.Scenario == Fanout && len(res.Own) > 0:
+		rep.Delivery = delivery(v, &c, res.Own)
+		rep.Delivery.Latency, rep.Delivery.Answer = quantiles(res.Latency), quantiles(res.Answer)
 	case r.cfg.Scenario == Echo && c.Sent > 0:
-		rep.Echo = &EchoResult{Sent: c.Sent, Refused: c.Refused, Verified: v, AskedRate: r.cfg.MessageRate, Latency: quantiles(hist.Latency)}
+		rep.Echo = &EchoResult{Sent: c.Sent, Refused: c.Refused, Verified: v, AskedRate: r.cfg.MessageRate, Latency: quantiles(res.Latency)}
 		if from, to := rep.mark(markIdle), rep.mark(markTraffic); from != nil && to != nil && to.Seconds > from.Seconds {
 			rep.Echo.Seconds = to.Seconds - from.Seconds
 			rep.Echo.PerSecond = float64(c.Received) / rep.Echo.Seconds
@@ -48,10 +47,10 @@ func (r *run) complete(stopped error) {
 	if c.Others > 0 && r.press == nil {
 		rep.Others = &Others{
 			Received: c.Others, Min: r.last.OthersMin, Max: r.last.OthersMax, Alike: r.last.Alike || r.cfg.Scenario == Echo,
-			Publications: list(others),
+			Publications: list(res.Others),
 		}
 		if c.Received == 0 {
-			rep.Others.Latency = quantiles(hist.Latency)
+			rep.Others.Latency = quantiles(res.Latency)
 		}
 	}
 	if r.cfg.ServerPID > 0 {
@@ -67,7 +66,7 @@ func (r *run) complete(stopped error) {
 }
 
 // delivery sums up the publications.
-func delivery(v Verified, c engine.Counters, own []engine.Publication) *Delivery {
+func delivery(v Verified, c *engine.Snapshot, own []engine.Publication) *Delivery {
 	d := &Delivery{Published: c.Published, Answered: c.Answered, Refused: c.Refused, Verified: v, Publications: list(own)}
 	var first, last []int64
 	var end int64

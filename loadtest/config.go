@@ -26,7 +26,7 @@ const (
 	Storm    Scenario = "storm"    // all are cut at once and come back
 )
 
-// presses says whether a scenario is one of package crowd's.
+// presses says whether a scenario is one that publishes by the API while something happens.
 func (s Scenario) presses() bool { return s == Channels || s == Slow || s == Storm }
 
 // Config describes one load test. The zero value of a field means its default.
@@ -198,17 +198,20 @@ const sourcesMax = 60_000
 func (c *Config) engineConfig(t target, s *Surroundings) engine.Config {
 	e := engine.Config{
 		Remote: t.remote, Host: t.host, Path: t.path, Token: c.Token, Channel: c.Channel, API: t.api,
-		Connections: c.Connections, ConnectRate: c.ConnectRate, Window: c.Window, Sources: c.sources(t),
-		StepTimeout: c.StepTimeout, PayloadBytes: c.PayloadBytes, Run: max(s.Run, 1), BusyPoll: c.BusyPoll, NewPoller: s.NewPoller,
+		Connections: c.Connections, Sources: c.sources(t), StepTimeout: c.StepTimeout, PayloadBytes: c.PayloadBytes, Run: max(s.Run, 1),
+		BusyPoll: c.BusyPoll, NewPoller: s.NewPoller,
 	}
 	if c.Encoding == proto.Protobuf.String() {
 		e.Encoding = proto.Protobuf
 	}
-	if c.Scenario == Echo {
+	switch {
+	case c.Scenario == Echo && c.EchoPath != "":
+		e.Path, e.BareEcho, e.Channel = c.EchoPath, true, ""
+	case c.Scenario == Echo:
 		e.Own = true
-		if c.EchoPath != "" {
-			e.Path, e.BareEcho, e.Own, e.Channel = c.EchoPath, true, false, ""
-		}
+	case c.Scenario.presses():
+		e.Channels, e.Subscriptions, e.Positions, e.Resume = c.Channels, c.Subscriptions, c.Scenario != Channels, c.Resume
+		e.Tokens, e.Stuck, e.Keys = c.SubscriptionTokens, c.Stuck, c.Keys
 	}
 	return e
 }

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"shoal/codec/proto"
-	"shoal/loadtest/crowd"
+	"shoal/loadtest/engine"
 	"shoal/loadtest/observe"
 )
 
@@ -21,40 +20,15 @@ const (
 
 // press is what a run of channels, slow or storm has beside.
 type press struct {
-	c       *crowd.Crowd
 	netstat [2]observe.Accepts // before and after the traffic
 	samples sampler
 	memory  Memory
 }
 
-// crowdConfig is what the crowd is to do.
-func (c *Config) crowdConfig(t target, s *Surroundings) crowd.Config {
-	e := c.engineConfig(t, s)
-	cc := crowd.Config{
-		Remote: e.Remote, Host: e.Host, Path: e.Path, Encoding: e.Encoding, Token: e.Token, API: e.API,
-		Channel: c.Channel, Channels: c.Channels, Subscriptions: c.Subscriptions, Positions: c.Scenario != Channels, Resume: c.Resume,
-		Tokens: c.SubscriptionTokens,
-		Stuck:  c.Stuck, Connections: e.Connections, ConnectRate: e.ConnectRate, Window: e.Window, Sources: e.Sources,
-		StepTimeout: e.StepTimeout, PayloadBytes: e.PayloadBytes, Keys: c.Keys, Run: e.Run, BusyPoll: e.BusyPoll, NewPoller: e.NewPoller,
-	}
-	if c.Encoding == proto.Protobuf.String() {
-		cc.Encoding = proto.Protobuf
-	}
-	return cc
-}
-
-func newPress(c *Config, t target, s *Surroundings) (*press, error) {
-	members, err := crowd.New(c.crowdConfig(t, s))
-	if err != nil {
-		return nil, err
-	}
-	return &press{c: members}, nil
-}
-
 // pressure is the traffic of channels, slow and storm: a stream of publications during which something happens.
 func (r *run) pressure(ctx context.Context) error {
 	cfg, p := &r.cfg, r.press
-	if p.c.Status().Unplaced > 0 && cfg.Scenario == Storm {
+	if r.d.Snapshot().Unplaced > 0 && cfg.Scenario == Storm {
 		return fmt.Errorf("channel %q has no position to recover from: let the target keep history and recover there (force_recovery)", cfg.Channel)
 	}
 	if ctx.Err() != nil {
@@ -67,7 +41,7 @@ func (r *run) pressure(ctx context.Context) error {
 	p.netstat[0] = observe.ReadAccepts(r.proc, cfg.ServerPID)
 	r.remember()
 	r.event("publishing", r.counts())
-	if err := p.c.Publish(crowd.Publishing{Rate: cfg.PublishRate, Random: cfg.Random}); err != nil {
+	if err := r.d.Order(engine.Order{Flow: &engine.Flow{Rate: cfg.PublishRate, Random: cfg.Random}}); err != nil {
 		return err
 	}
 	err = r.hold(ctx, "publishing", cfg.Duration, false)
@@ -82,7 +56,7 @@ func (r *run) pressure(ctx context.Context) error {
 	// What was published must arrive, also when the test was interrupted.
 	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.Grace+drainTime)
 	defer cancel()
-	err = errors.Join(err, r.task(rest, "awaiting the rest", func() error { return p.c.Drain(cfg.Grace) }))
+	err = errors.Join(err, r.task(rest, "awaiting the rest", engine.Order{Drain: &engine.Drain{Grace: cfg.Grace}}))
 	r.mark(markTraffic)
 	r.event("delivered", r.counts())
 	p.netstat[1] = observe.ReadAccepts(r.proc, cfg.ServerPID)
@@ -101,14 +75,14 @@ func (r *run) slow(ctx context.Context) error {
 	r.mark(markBefore)
 	r.remember()
 	r.event("stalling", r.counts())
-	if err := r.press.c.Stall(); err != nil {
+	if err := r.d.Order(engine.Order{Stall: &struct{}{}}); err != nil {
 		return err
 	}
 	err := r.hold(ctx, "some do not read", r.cfg.Stall, false)
 	r.mark(markStalled)
 	r.press.memory.Stalled = r.press.samples.peak
 	r.event("reading", r.counts())
-	if err := errors.Join(err, r.press.c.Rouse()); err != nil {
+	if err := errors.Join(err, r.d.Order(engine.Order{Rouse: &struct{}{}})); err != nil {
 		return err
 	}
 	return r.hold(ctx, "all read again", r.cfg.Duration, false)
@@ -119,7 +93,7 @@ func (r *run) storm(ctx context.Context) error {
 	r.mark(markCut)
 	r.remember()
 	r.event("cut", r.counts())
-	if err := r.task(ctx, "coming back", func() error { return r.press.c.Storm(r.cfg.Grace) }); err != nil {
+	if err := r.task(ctx, "coming back", engine.Order{Storm: &engine.Storm{Grace: r.cfg.Grace}}); err != nil {
 		return err
 	}
 	r.mark(markBack)

@@ -86,16 +86,16 @@ type Storming struct {
 	CPU                   float64    `json:"cpu_us_per_return,omitempty"`
 }
 
-// completePressure fills in the report; the quantiles are those of setting up.
-func (r *run) completePressure(v Verified, c engine.Counters) *Quantiles {
-	res := r.press.c.Results()
+// completePressure fills in the report.
+func (r *run) completePressure(v Verified, c *engine.Snapshot, res *engine.Results) {
 	p := &Pressure{
-		Channels: r.cfg.Channels, Subscriptions: r.cfg.Subscriptions, ReceiversMin: res.ReceiversMin, ReceiversMax: res.ReceiversMax,
-		AskedRate: r.cfg.PublishRate, Published: c.Published, Answered: c.Answered, Refused: c.Refused, Verified: v, Told: res.Told,
-		Latency: quantiles(res.Latency.Histogram), Answer: quantiles(res.Answer.Histogram), Samples: r.press.samples.all,
+		Channels: r.cfg.Channels, Subscriptions: r.cfg.Subscriptions,
+		AskedRate: r.cfg.PublishRate, Published: c.Published, Answered: c.Answered, Refused: c.Refused, Verified: v, Told: c.Told,
+		Latency: quantiles(res.Latency), Answer: quantiles(res.Answer), Samples: r.press.samples.all,
 	}
+	p.ReceiversMin, p.ReceiversMax = res.ReceiversRange()
 	if c.Published == 0 {
-		return quantiles(res.Setup.Histogram)
+		return
 	}
 	r.report.Pressure = p
 	for _, w := range res.Windows {
@@ -104,7 +104,7 @@ func (r *run) completePressure(v Verified, c engine.Counters) *Quantiles {
 		})
 	}
 	r.press.watched(p, r.report)
-	p.Expected += res.Told + res.Unseen + res.Outcome.Unseen + res.Outcome.Silent + res.LostGone
+	p.Expected += c.Told + c.Unseen + res.Outcome.Unseen + res.Outcome.Silent + c.LostGone
 	from, to := r.report.mark(markIdle), r.report.mark(markTraffic)
 	if from != nil && to != nil && to.Seconds > from.Seconds {
 		p.PerSecond = float64(c.Received) / (to.Seconds - from.Seconds)
@@ -113,23 +113,22 @@ func (r *run) completePressure(v Verified, c engine.Counters) *Quantiles {
 	case Slow:
 		o := res.Outcome
 		p.Slow = &SlowResult{
-			Stalled: res.Stalled, Whole: o.Whole, Ended: o.Ended, Missed: o.Missed, Gone: res.Gone, Away: o.Away, Codes: res.Codes,
-			Ends: res.Ended, Skipped: res.Skipped, Unseen: res.Unseen + o.Unseen, Silent: o.Silent, LostGone: res.LostGone,
-			Unsubscribed: res.Unsubscribed, Recovered: res.Recovered, Unrecovered: res.Unrecovered, Anew: res.Anew,
-			RecoveredPublications: res.RecoveredPublications, Before: quantiles(res.Before.Histogram),
-			During: quantiles(res.During.Histogram), After: quantiles(res.After.Histogram),
+			Stalled: c.Stalled, Whole: o.Whole, Ended: o.Ended, Missed: o.Missed, Gone: c.Gone, Away: o.Away, Codes: res.Codes,
+			Ends: c.Ended, Skipped: c.Skipped, Unseen: c.Unseen + o.Unseen, Silent: o.Silent, LostGone: c.LostGone,
+			Unsubscribed: c.Unsubscribed, Recovered: c.Recovered, Unrecovered: c.Unrecovered, Anew: c.Anew,
+			RecoveredPublications: c.RecoveredPublications, Before: quantiles(res.Before),
+			During: quantiles(res.During), After: quantiles(res.After),
 		}
 		if before, stalled := r.report.mark(markBefore), r.report.mark(markStalled); before != nil && stalled != nil {
 			p.Slow.Seconds = stalled.Seconds - before.Seconds
 		}
 	case Storm:
 		p.Storm = &Storming{
-			Cut: res.Cut, Back: res.Back, Resumed: res.Resumed, Again: res.Again, Recovered: res.Recovered, Unrecovered: res.Unrecovered,
-			RecoveredPublications: res.RecoveredPublications, Own: quantiles(res.Return.Histogram), Away: quantiles(res.Absent.Histogram),
+			Cut: c.Cut, Back: c.Back, Resumed: c.Resumed, Again: c.Again, Recovered: c.Recovered, Unrecovered: c.Unrecovered,
+			RecoveredPublications: c.RecoveredPublications, Own: quantiles(res.Return), Away: quantiles(res.Absent),
 		}
 		p.Storm.cost(r.report)
 	}
-	return quantiles(res.Setup.Histogram)
 }
 
 // watched takes over what was sampled of the target's process and of the kernel.

@@ -61,7 +61,7 @@ func (p *progress) end() {
 
 // line is what is to be shown now.
 func (r *run) line(phase string) string {
-	c := r.d().Snapshot()
+	c := r.d.Snapshot()
 	elapsed := r.s.Clock().Sub(r.began).Seconds()
 	out := fmt.Sprintf("%6.1f s  %s: %s of %s connections", elapsed, phase, grouped(c.Ready), grouped(r.cfg.Connections))
 	add := func(n int, what string) {
@@ -80,7 +80,7 @@ func (r *run) line(phase string) string {
 	add(c.Altered, "altered")
 	add(c.Pongs, "pongs")
 	if r.press != nil {
-		s := r.press.c.Status()
+		s := c.Status
 		add(s.Stalled, "stopped reading")
 		add(s.Ended, "of them ended")
 		add(s.Told, "lost and told")
@@ -94,7 +94,7 @@ func (r *run) line(phase string) string {
 
 // counts are the numbers of an event.
 func (r *run) counts() map[string]any {
-	c := r.d().Snapshot()
+	c := r.d.Snapshot()
 	return map[string]any{
 		"ready": c.Ready, "failed": c.Failed, "died": c.Died, "published": c.Published, "sent": c.Sent, "received": c.Received, "others": c.Others,
 	}

@@ -7,9 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"shoal/loadtest/engine"
+	"shoal/loadtest/engine/tally"
 	"shoal/loadtest/observe"
 )
 
@@ -157,7 +156,7 @@ type Cost struct {
 }
 
 // quantiles describes h; nil when it is empty.
-func quantiles(h *hdrhistogram.Histogram) *Quantiles {
+func quantiles(h tally.Histogram) *Quantiles {
 	if h.TotalCount() == 0 {
 		return nil
 	}

@@ -57,16 +57,15 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*Report, error) {
 		return nil, err
 	}
 	if cfg.Scenario.presses() {
-		r.press, err = newPress(&cfg, t, &s)
-	} else {
-		r.e, err = engine.New(cfg.engineConfig(t, &s))
+		r.press = &press{}
 	}
-	if err != nil {
+	engineConfig := cfg.engineConfig(t, &s)
+	if r.d, err = engine.New(engineConfig); err != nil {
 		return nil, advise(err)
 	}
 	r.show = newProgress(s.Progress, s.Terminal)
 	r.report = &Report{
-		Version: s.Version, Scenario: cfg.Scenario, Target: "ws://" + t.host + r.d().Path(), Encoding: cfg.Encoding, Payload: cfg.PayloadBytes,
+		Version: s.Version, Scenario: cfg.Scenario, Target: "ws://" + t.host + engineConfig.Path, Encoding: cfg.Encoding, Payload: cfg.PayloadBytes,
 		BusyPoll: cfg.BusyPoll, Started: r.began.UTC(), Connections: Connections{Asked: cfg.Connections, AskedRate: cfg.ConnectRate},
 	}
 	if cfg.EchoPath == "" {
@@ -79,8 +78,8 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*Report, error) {
 type run struct {
 	cfg      Config
 	s        Surroundings
-	e        *engine.Engine // of idle, fanout and echo
-	press    *press         // of the others
+	d        engine.Driver
+	press    *press         // nil for idle, fanout and echo
 	metrics  observe.Source // of the target
 	before   reading        // before the traffic
 	after    reading
@@ -95,30 +94,10 @@ type run struct {
 	told     int // publications of others that an event told of
 }
 
-// driver is what every test has: the connections.
-type driver interface {
-	Run() error
-	Connect() error
-	Tick()
-	Done() <-chan error
-	Stop() error
-	Close(context.Context) error
-	Snapshot() engine.Counters
-	Census() (engine.Census, error)
-	Path() string
-}
-
-func (r *run) d() driver {
-	if r.press != nil {
-		return r.press.c
-	}
-	return r.e
-}
-
 func (r *run) run(outer context.Context) (*Report, error) {
 	ctx, cancel := context.WithTimeoutCause(outer, r.cfg.Timeout, fmt.Errorf("the time limit of %s (--timeout) is over", r.cfg.Timeout))
 	defer cancel()
-	go func() { r.ended <- r.d().Run() }()
+	go func() { r.ended <- r.d.Run() }()
 	if r.s.Control != nil {
 		go listen(r.s.Control, r.control, ctx.Done())
 	}
@@ -142,12 +121,12 @@ func (r *run) run(outer context.Context) (*Report, error) {
 func (r *run) phases(ctx context.Context) error {
 	r.mark(markStart)
 	r.event("start", map[string]any{"pid": os.Getpid(), "connections": r.cfg.Connections})
-	if err := r.task(ctx, "connecting", r.d().Connect); err != nil {
+	if err := r.task(ctx, "connecting", engine.Order{Connect: &engine.Connect{Rate: r.cfg.ConnectRate, Window: r.cfg.Window}}); err != nil {
 		return advise(err)
 	}
 	r.mark(markConnected)
 	r.event("connected", r.counts())
-	if r.d().Snapshot().Ready == 0 && ctx.Err() == nil {
+	if r.d.Snapshot().Ready == 0 && ctx.Err() == nil {
 		return engine.ErrAllGone
 	}
 	pause := r.cfg.Settle
@@ -184,14 +163,18 @@ func (r *run) traffic(ctx context.Context) (err error) {
 			return err
 		}
 		r.event("publishing", r.counts())
-		err = r.task(ctx, "publishing", func() error {
-			return r.e.Publish(engine.Publishing{Count: cfg.Publications, Burst: cfg.Burst, Rate: cfg.PublishRate, ByAPI: cfg.Via == "api", Grace: cfg.Grace})
-		})
+		err = r.task(ctx, "publishing", engine.Order{Fanout: &engine.Fanout{
+			Count: cfg.Publications, Burst: cfg.Burst, Rate: cfg.PublishRate, ByAPI: cfg.Via == "api", Grace: cfg.Grace,
+		}})
 	case Echo:
 		r.event("echoing", r.counts())
-		err = r.task(ctx, "echoing", func() error {
-			return r.e.Echo(engine.Echoing{Duration: cfg.Duration, Active: cfg.Active, Rate: cfg.MessageRate, Grace: cfg.Grace})
-		})
+		via := engine.ViaPublish
+		if cfg.EchoPath != "" {
+			via = engine.ViaBare
+		}
+		err = r.task(ctx, "echoing", engine.Order{Echo: &engine.Echo{
+			Via: via, Duration: cfg.Duration, Active: cfg.Active, Rate: cfg.MessageRate, Grace: cfg.Grace,
+		}})
 	default:
 		return nil
 	}
@@ -240,11 +223,11 @@ const (
 
 // task starts one task of the engine and waits for its end. When ctx ends the task is stopped and still waited for: what is
 // under way arrives, or its grace is over.
-func (r *run) task(ctx context.Context, name string, start func() error) error {
+func (r *run) task(ctx context.Context, name string, o engine.Order) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	if err := start(); err != nil {
+	if err := r.d.Order(o); err != nil {
 		return err
 	}
 	ticker := time.NewTicker(tickBusy)
@@ -252,7 +235,7 @@ func (r *run) task(ctx context.Context, name string, start func() error) error {
 	stopped := ctx.Done()
 	for {
 		select {
-		case err := <-r.d().Done():
+		case err := <-r.d.Done():
 			r.show.phase(r.line(name))
 			return err
 		case err := <-r.ended:
@@ -260,13 +243,13 @@ func (r *run) task(ctx context.Context, name string, start func() error) error {
 			return fmt.Errorf("the event loop ended: %w", err)
 		case <-stopped:
 			stopped = nil
-			if err := r.d().Stop(); err != nil {
+			if err := r.d.Stop(); err != nil {
 				return err
 			}
 		case line, ok := <-r.control:
 			r.command(line, ok)
 		case <-ticker.C:
-			r.d().Tick()
+			r.d.Tick()
 			r.sample()
 			r.show.update(r.s.Clock(), func() string { return r.line(name) })
 		}
@@ -295,11 +278,11 @@ func (r *run) hold(ctx context.Context, name string, d time.Duration, untilRelea
 		case line, ok := <-r.control:
 			r.command(line, ok)
 		case <-ticker.C:
-			r.d().Tick()
+			r.d.Tick()
 			r.sample()
 			r.tellOthers()
 			r.show.update(r.s.Clock(), func() string { return r.line(name) })
-			if r.d().Snapshot().Ready == 0 {
+			if r.d.Snapshot().Ready == 0 {
 				return engine.ErrAllGone
 			}
 		}
@@ -329,8 +312,8 @@ func (r *run) command(line string, ok bool) {
 	switch word, rest, _ := strings.Cut(strings.TrimSpace(line), " "); word {
 	case "":
 	case "mark":
-		r.d().Tick()
-		if census, err := r.d().Census(); err == nil { // also orders the mark behind the tick
+		r.d.Tick()
+		if census, err := r.d.Census(); err == nil { // also orders the mark behind the tick
 			r.last = census
 		}
 		m := r.mark(strings.TrimSpace(rest))
@@ -342,19 +325,19 @@ func (r *run) command(line string, ok bool) {
 
 // tellOthers writes an event for every publication of others that all connections have received.
 func (r *run) tellOthers() {
-	if r.s.Events == nil || r.e == nil {
+	n := r.d.Snapshot().Whole
+	if r.s.Events == nil || n <= r.told {
 		return
 	}
-	n, p, err := r.e.Whole()
-	if err == nil && n > r.told {
+	if all, err := r.d.Results(); err == nil && len(all.Others) >= n {
 		r.told = n
-		r.event("received", map[string]any{"publications": n, "last": Publication(p)})
+		r.event("received", map[string]any{"publications": n, "last": Publication(all.Others[n-1])})
 	}
 }
 
 // mark notes what the processes have used until now.
 func (r *run) mark(name string) Mark {
-	c := r.d().Snapshot()
+	c := r.d.Snapshot()
 	m := Mark{Name: name, Seconds: r.s.Clock().Sub(r.began).Seconds(), Ready: c.Ready, Received: c.Received + c.Others}
 	if p, err := observe.ReadProcess(r.proc, "self"); err == nil {
 		m.Self = &p
@@ -373,14 +356,14 @@ const closeTime = 10 * time.Second
 
 // close takes a last look at the connections and ends them.
 func (r *run) close() error {
-	r.d().Tick()
-	if census, err := r.d().Census(); err == nil {
+	r.d.Tick()
+	if census, err := r.d.Census(); err == nil {
 		r.last = census
 	}
 	r.event("closing", r.counts())
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	if err := r.d().Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if err := r.d.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	r.show.end()

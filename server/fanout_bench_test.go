@@ -80,7 +80,7 @@ func child(addr string, in io.Reader, out io.Writer) error {
 			e.Tick()
 		}
 	}()
-	if err := e.Connect(); err != nil {
+	if err := e.Order(engine.Order{Connect: &engine.Connect{}}); err != nil {
 		return err
 	}
 	if err := <-e.Done(); err != nil {

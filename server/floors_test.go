@@ -36,6 +36,9 @@ var floors = map[string]int{
 	"server/node/pace": 39, "server/node/fan": 39, "server/node/route": 39, "server/node/seal": 39, "server/node/cursor": 39, "server/node/recovery": 39, "server/node/clientid": 39, "server/node/occupancy": 39, // parts of the node that know no shard
 	"server/node": 40, "server/transport": 40, "server/api": 40, "server/admin": 40, "server/metrics": 40, "server/config": 40,
 	"server/api/rpc": 41, "server/api/rpc/apipb": 40, "server/api/hooks/proxypb": 39, // rpc is a second front of api
+	"loadtest/engine/message": 38, "loadtest/engine/wire": 38, "loadtest/engine/answer": 38, "loadtest/engine/layout": 38, "loadtest/engine/pace": 38,
+	"loadtest/engine/retry": 38, "loadtest/engine/mint": 38, "loadtest/engine/narrow": 38, "loadtest/engine/tally": 38,
+	"loadtest/engine/books": 39, "loadtest/engine/poster": 39, // parts of the engine that know no order
 	"loadtest/engine": 40,
 	"loadtest":        41,
 	"loadtest/chart":  42,
@@ -57,7 +60,7 @@ var soleImporters = []home{
 	{"github.com/VictoriaMetrics/metrics", []string{"server/metrics"}, "count in a Stats struct; server/metrics names it"},
 	{"github.com/knadh/koanf", []string{"server/config"}, "take a Config; server/config fills it"},
 	{"github.com/alecthomas/kong", []string{"server/command"}, "only server/command reads the command line"},
-	{"github.com/golang-jwt", []string{"server/auth"}, "tokens are verified by server/auth"},
+	{"github.com/golang-jwt", []string{"server/auth", "loadtest/engine/mint"}, "tokens are verified by server/auth, and made for a load test by loadtest/engine/mint"},
 	{"github.com/klauspost/compress", []string{"codec/deflate"}, "compress with codec/deflate, which bounds its pools"},
 	{"google.golang.org/protobuf", []string{"codec/proto", "codec/msgpack", "server/api/rpc/...", "server/api/hooks/..."}, "the wire format belongs to codec/proto; gRPC messages to api/rpc and api/hooks"},
 	{"google.golang.org/grpc", []string{"server/api/rpc/...", "server/api/hooks/..."}, "gRPC is spoken by the API's second front and by the hooks"},

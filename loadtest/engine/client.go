@@ -2,17 +2,19 @@ package engine
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/maphash"
 
 	"shoal/codec/proto"
 	"shoal/codec/ws"
-	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/books"
 	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 )
 
-// client is the Engine as the handler of its connections.
+// client is the Engine as the handler of its peers' connections.
 type client Engine
 
 var (
@@ -23,7 +25,9 @@ var (
 // Open begins the handshake.
 func (h *client) Open(slot uint32) {
 	e := (*Engine)(h)
-	e.request(slot, e.conns.At(slot))
+	c := e.conns.At(slot)
+	e.wire.Request(slot, e.number(c.number))
+	e.enter(slot, c, stepUpgrading)
 }
 
 // Data reads the answer to the handshake, then frames.
@@ -36,11 +40,12 @@ func (h *client) Data(slot uint32, p []byte) {
 	e.wire.Return(lent)
 }
 
+var errEOF = errors.New("the target ended the connection without a close frame")
+
 // EOF ends a connection that the server left without a close frame.
 func (h *client) EOF(slot uint32) {
 	e := (*Engine)(h)
-	c := e.conns.At(slot)
-	if c.step == stepReady {
+	if c := e.conns.At(slot); c.step == stepReady {
 		e.leave(slot, errEOF, 0)
 	} else {
 		e.leave(slot, fmt.Errorf("the target closed the connection during %s", c.step), 0)
@@ -77,50 +82,14 @@ func (h *client) Closed(slot uint32, why loop.Reason, err error) {
 	e := (*Engine)(h)
 	c := e.conns.At(slot)
 	cause := e.cause
-	e.cause = nil
 	if cause == nil {
 		cause = wire.Describe(c.step, why, err)
 	}
-	e.slots[c.number] = 0
 	e.wire.Release(&c.stream)
-	if c.step == stepReady {
-		e.count.Ready--
-	}
-	if e.closing {
-		return
-	}
-	e.mourn(c, cause)
+	e.left(c, cause)
+	e.cause, e.code, e.wait = nil, 0, 0
 	e.wake()
 }
-
-// mourn counts a connection that ended before its time.
-func (e *Engine) mourn(c *conn, cause error) {
-	e.note(cause)
-	if c.step != stepReady {
-		e.count.Failed++
-		if e.everOpen == 0 {
-			e.finish(cause) // the others would fare no better
-		}
-		return
-	}
-	e.count.Died++
-	missing := e.expected(c) - int(c.track.Got)
-	e.owed -= missing
-	e.count.LostDead += max(missing, 0)
-	if e.count.Ready == 0 && e.count.Dialed == e.cfg.Connections {
-		e.finish(fmt.Errorf("%w; the last: %w", ErrAllGone, cause))
-	}
-}
-
-// note counts a cause.
-func (e *Engine) note(cause error) {
-	if text := cause.Error(); len(e.count.Causes) < causesMax || e.count.Causes[text] > 0 {
-		e.count.Causes[text]++
-	}
-}
-
-// causesMax bounds the different causes that are told apart.
-const causesMax = 32
 
 // bytes reads on: p begins where the last complete thing ended.
 func (e *Engine) bytes(slot uint32, c *conn, p []byte) {
@@ -130,7 +99,7 @@ func (e *Engine) bytes(slot uint32, c *conn, p []byte) {
 			return
 		}
 	}
-	for e.slots[c.number] == slot+1 && c.flags&flagClosed == 0 {
+	for e.peers[c.number].at == slot+1 && c.flags&connClosed == 0 {
 		rest, ev, lent := e.wire.Next(&c.stream, p)
 		p = rest
 		switch ev.Kind {
@@ -142,7 +111,7 @@ func (e *Engine) bytes(slot uint32, c *conn, p []byte) {
 			e.wire.Send(slot, ws.PongOp, ev.Payload)
 		case ws.Pong:
 		case ws.Close:
-			c.flags |= flagClosed
+			c.flags |= connClosed
 			e.leave(slot, fmt.Errorf("closed by the target: %d %s", ev.Code, ev.Payload), ev.Code)
 		case ws.Fail:
 			e.drop(slot, fmt.Errorf("the target broke the WebSocket protocol: %s", ev.Reason))
@@ -152,77 +121,101 @@ func (e *Engine) bytes(slot uint32, c *conn, p []byte) {
 	}
 }
 
-// message handles a whole one.
+const (
+	cacheSlots         = 2048 // publications that are decoded only once while they are under way
+	cacheFrameBytesMax = 64 << 10
+)
+
+// cached is a reply that held a publication to a shared channel, and what was in it.
+type cached struct {
+	reply []byte
+	m     books.Arrival
+}
+
+// message handles a whole one, reply by reply. A publication is the same bytes for everybody: it is decoded for the first who
+// gets it and compared for the others.
 func (e *Engine) message(slot uint32, c *conn, p []byte) {
 	if e.cfg.BareEcho {
-		m := e.read(p)
-		e.receive(slot, c, &m)
+		e.echoed(slot, c, p)
 		return
 	}
-	// A publication is the same bytes for everybody: it is decoded for the first who gets it and compared for the others.
-	guess := &e.cache[(c.track.Top+c.others)%cacheFrames]
-	if len(guess.frame) > 0 && bytes.Equal(p, guess.frame) {
-		e.receive(slot, c, &guess.message)
+	if e.cache == nil {
+		e.cache = make([]cached, cacheSlots)
+	}
+	for len(p) > 0 && e.peers[c.number].at == slot+1 {
+		one := p[:e.first(p)]
+		p = p[len(one):]
+		guess := &e.cache[maphash.Bytes(e.seed, one)%cacheSlots]
+		if len(guess.reply) > 0 && bytes.Equal(one, guess.reply) {
+			e.receive(slot, c, &guess.m, false)
+			continue
+		}
+		e.replies(slot, c, one, guess)
+	}
+}
+
+// first is the length of the first reply of a message, what separates it from the next included.
+func (e *Engine) first(p []byte) int {
+	if e.cfg.Encoding == proto.Protobuf {
+		size, n := binary.Uvarint(p)
+		if n <= 0 || size > uint64(len(p)-n) {
+			return len(p) // the decoder will say what is wrong
+		}
+		return n + int(size)
+	}
+	if i := bytes.IndexByte(p, '\n'); i >= 0 {
+		return i + 1
+	}
+	return len(p)
+}
+
+// receive takes note of one publication.
+func (e *Engine) receive(slot uint32, c *conn, m *books.Arrival, recovered bool) {
+	now := e.now()
+	is := e.books.Receive(c.number, m, recovered, now)
+	if is.Missed {
+		e.peers[c.number].flags |= peerMissed
+	}
+	if !is.Counts {
 		return
 	}
+	e.lastGot = now
+	if t, ok := e.task.(*echoing); ok && is.Own {
+		t.returned(slot, c, now)
+	}
+	if e.books.Owed() <= 0 {
+		e.wake()
+	}
+}
+
+// replies decodes, which is one reply if the target keeps to the protocol.
+func (e *Engine) replies(slot uint32, c *conn, p []byte, into *cached) {
 	e.decoder.Reset(p, e.cfg.Encoding, proto.Limits{})
 	var r proto.Reply
-	var last arrival
-	replies, publications := 0, 0
-	at := (c.track.Top + c.others) % cacheFrames
-	for e.slots[c.number] == slot+1 {
+	for n := 0; e.peers[c.number].at == slot+1; n++ {
 		ok, err := e.decoder.Next(&r)
 		if err != nil {
 			e.drop(slot, fmt.Errorf("the target sent what is no reply of the client protocol: %w", err))
 			return
 		}
 		if !ok {
-			break
+			return
 		}
-		replies++
-		if r.Push != nil && r.Push.Pub != nil {
-			publications++
-			last = e.read(r.Push.Pub.Data)
-			e.receive(slot, c, &last)
-		} else {
+		if r.Push == nil || r.Push.Pub == nil {
 			e.reply(slot, c, &r)
+			continue
+		}
+		ref, known := e.layout.Ref(r.Push.Channel)
+		if !known {
+			e.count.Misrouted++
+			continue
+		}
+		m := e.books.Read(r.Push.Pub, ref)
+		e.receive(slot, c, &m, false)
+		if n == 0 && len(p) <= cacheFrameBytesMax && !ref.Own() {
+			*into = cached{append(into.reply[:0], p...), m}
 		}
 	}
-	if replies == 1 && publications == 1 && len(p) <= cacheFrameBytesMax && !e.cfg.Own {
-		e.cache[at] = cached{frame: append(e.cache[at].frame[:0], p...), message: last}
-	}
-}
-
-const (
-	cacheFrames        = 64 // publications under way at once that are decoded only once
-	cacheFrameBytesMax = 64 << 10
-)
-
-// cached is a frame that held one publication, and what was in it.
-type cached struct {
-	frame   []byte
-	message arrival
-}
-
-// arrival is one message, read.
-type arrival struct {
-	message.Header
-	own     bool // of this run
-	stamped bool // the header is there
-	err     error
-	digest  uint64 // of the payload, for those of others
-}
-
-// read looks into a payload.
-func (e *Engine) read(p []byte) arrival {
-	var m arrival
-	m.Header, m.stamped = message.ParseHeader(p)
-	if m.own = m.stamped && m.Run == e.cfg.Run; m.own {
-		m.err = e.filler.Check(p, m.Header)
-	} else {
-		m.digest = maphash.Bytes(e.seed, p)
-	}
-	return m
 }
 
 // reply handles what is no publication.
@@ -230,21 +223,41 @@ func (e *Engine) reply(slot uint32, c *conn, r *proto.Reply) {
 	switch {
 	case r.Id == idConnect:
 		e.connected(slot, c, r)
-	case r.Id == idSubscribe:
-		e.subscribed(slot, c, r)
-	case r.Id >= idFirst:
+	case r.Id >= e.idFirst:
 		e.answered(slot, c, r)
+	case r.Id >= idSubscribe:
+		e.joined(slot, c, r)
 	case r.Push != nil:
 		if u := r.Push.Unsubscribe; u != nil {
-			e.drop(slot, fmt.Errorf("unsubscribed by the target: %d %s", u.Code, u.Reason))
+			e.unsubscribed(slot, c, r.Push.Channel, u)
 		}
 	case r.Error != nil:
 		e.drop(slot, fmt.Errorf("error %d: %s", r.Error.Code, r.Error.Message))
 	default:
 		e.count.Pings++
-		if c.flags&flagPong != 0 {
+		if c.flags&connPong != 0 {
 			e.count.Pongs++
 			e.wire.Send(slot, e.op, e.pong)
 		}
 	}
+}
+
+// resubscribeFrom is the first code of an unsubscribe after which a client subscribes again: 2500, insufficient state.
+const resubscribeFrom = 2500
+
+// unsubscribed subscribes again from the position, where the code asks for it.
+func (e *Engine) unsubscribed(slot uint32, c *conn, name string, u *proto.Unsubscribe) {
+	j := -1
+	if ref, known := e.layout.Ref(name); known {
+		j = e.layout.Find(e.number(c.number), ref)
+	}
+	if j < 0 || u.Code < resubscribeFrom || !e.cfg.Positions {
+		e.drop(slot, fmt.Errorf("unsubscribed by the target: %d %s", u.Code, u.Reason))
+		return
+	}
+	e.status.Unsubscribed++
+	e.peers[c.number].flags |= peerMissed
+	e.books.Unsubscribed(c.number, j)
+	c.waiting++
+	e.send(slot, &proto.Command{Id: idSubscribe + uint32(j), Subscribe: e.request(c.number, j)})
 }

@@ -8,13 +8,19 @@ import (
 
 	"shoal/codec/handshake"
 	"shoal/codec/proto"
+	"shoal/loadtest/engine/layout"
 	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/poster"
 	"shoal/loadtest/engine/wire"
 	"shoal/loop"
 	"shoal/loop/poll"
 )
 
-// Config says what to connect to and how. Fields without a stated zero meaning are required.
+// API is an HTTP API of the server, to publish by.
+type API = poster.API
+
+// Config says what to connect to and how. Fields without a stated zero meaning are required. It can be written as JSON, but for
+// NewPoller.
 type Config struct {
 	Remote netip.AddrPort // the server
 	Host   string         // its name for the Host header, with the port
@@ -23,35 +29,40 @@ type Config struct {
 	// BareEcho: the endpoint speaks no client protocol, it sends back what it gets.
 	BareEcho bool
 	Encoding proto.Encoding
-	Token    string // for connect; empty = none
-	Channel  string // to subscribe to; empty = none
-	// Own gives every connection a channel of its own: Channel, "-" and its number.
-	Own bool
-	// API is where publications are posted. Its Remote is invalid when none are.
-	API API
+	Token    string            // for connect; empty = none
+	Secret   string            // to sign tokens with: each connection comes with one, of user-<number>; empty = Token
+	Tokens   map[string]string // for subscribe, by channel; nil = none
+	API      API               // where publications are posted; its Remote is invalid when none are
 
-	Connections  int
-	ConnectRate  float64       // connections begun in a second; 0 = as fast as the server takes them
-	Window       int           // with ConnectRate 0: connections under way at once; 0 = 256
+	Channel       string // the beginning of all names; empty = nothing is subscribed
+	Channels      int    // shared channels: of one the name is Channel, of several "-" and the number follow; 0 = 1, none with Own
+	Subscriptions int    // shared channels of each connection; 0 = all
+	Own           bool   // each connection has a channel of its own: Channel, "-u" and its number
+	Positions     bool   // ask for positions, and come back with recover
+	Resume        bool   // ask for resume tokens, and come back with them; a means of Shoal's own
+	Stuck         int    // connections, the first ones, that Stall stops; they have small receive buffers
+
+	// Members share a test: each has some of its connections, and publishes to some of its channels.
+	Connections int
+	First       int // number of the first connection among those of all members
+	All         int // connections of all members; 0 = First and Connections
+	Index       int // of this member
+	Of          int // members; 0 = 1. Shared channel c is published to by member c modulo Of, own ones by the member whose they are
+
 	Sources      int           // local addresses from 127.0.0.1 on to connect from, in turn; 0 = the kernel chooses
 	StepTimeout  time.Duration // for each step of setting a connection up; 0 = 30 s
 	PingGrace    time.Duration // how late a ping of the server may be; 0 = 10 s, as clients of this protocol have it
 	PayloadBytes int           // of a message; 0 = 128
+	Keys         int           // values of the tag «key» of publications, in turn for each channel; 0 = no tag
+	Posters      int           // connections to the API; 0 = 4, at most one for a channel
 	Run          uint32        // number of this run, in every payload; not 0
+	ClockOffset  time.Duration // added to the clock of this host, so that members on several agree
 	// BusyPoll never lets the loop sleep, so that the server does not pay for waking it (an inter-processor interrupt per
 	// message on another core, 2–4 µs). It needs a processor of its own.
 	BusyPoll bool
 
 	// NewPoller replaces the kernel in tests; see loop.Config. nil = the real one.
-	NewPoller func(i int) (poll.Poller, poll.Sys, error)
-}
-
-// API is an HTTP API of the server.
-type API struct {
-	Remote netip.AddrPort
-	Host   string // for the Host header
-	Path   string // of the method publish
-	Key    string // sent as X-API-Key; empty = none
+	NewPoller func(i int) (poll.Poller, poll.Sys, error) `json:"-"`
 }
 
 const (
@@ -59,22 +70,36 @@ const (
 	stepTimeoutDefault  = 30 * time.Second
 	pingGraceDefault    = 10 * time.Second
 	payloadBytesDefault = 128
+	postersDefault      = 4
 	// outstandingMax bounds the connections under way at once at a fixed rate.
 	outstandingMax = 20_000
+	channelsMax    = 1 << 20
+	subscribedMax  = 1 << 26 // subscriptions over all
+	// tickPeriod is the resolution of time limits.
+	tickPeriod = 100 * time.Millisecond
 )
 
 func (c *Config) defaults() {
-	if c.Window == 0 {
-		c.Window = windowDefault
+	if c.Channel != "" && !c.Own {
+		def(&c.Channels, 1)
 	}
-	if c.StepTimeout == 0 {
-		c.StepTimeout = stepTimeoutDefault
+	def(&c.Subscriptions, c.Channels)
+	def(&c.All, c.First+c.Connections)
+	def(&c.Of, 1)
+	def(&c.StepTimeout, stepTimeoutDefault)
+	def(&c.PingGrace, pingGraceDefault)
+	def(&c.PayloadBytes, payloadBytesDefault)
+	def(&c.Posters, postersDefault)
+	if !c.Own {
+		c.Posters = min(c.Posters, max(c.Channels, 1))
 	}
-	if c.PingGrace == 0 {
-		c.PingGrace = pingGraceDefault
-	}
-	if c.PayloadBytes == 0 {
-		c.PayloadBytes = payloadBytesDefault
+}
+
+// def gives *p its default when it is zero.
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
 	}
 }
 
@@ -89,14 +114,22 @@ func (c Config) Validate() error {
 	}
 	check(c.Remote.IsValid(), "no server address")
 	check(c.Connections >= 1, "%d connections; at least 1", c.Connections)
-	check(c.ConnectRate >= 0, "%g connections a second; 0 or more", c.ConnectRate)
-	check(c.Window >= 1, "%d connections under way at once; at least 1", c.Window)
+	check(c.First >= 0 && c.First+c.Connections <= c.All && c.All <= layout.ConnectionsMax,
+		"connections %d to %d of %d; at most %d in all", c.First, c.First+c.Connections, c.All, layout.ConnectionsMax)
+	check(c.Index >= 0 && c.Index < c.Of, "member %d of %d", c.Index, c.Of)
+	check(c.Channel != "" || c.Channels == 0 && !c.Own, "channels need a name to begin with")
+	check(!c.BareEcho || c.Channel == "", "an echo endpoint has no channels")
+	check(c.Channels >= 0 && c.Channels <= channelsMax, "%d channels; 0 to %d", c.Channels, channelsMax)
+	check(c.Subscriptions >= min(c.Channels, 1) && c.Subscriptions <= c.Channels, "%d subscriptions to %d channels", c.Subscriptions, c.Channels)
+	check(c.Connections*c.Subscriptions <= subscribedMax, "%d subscriptions in all; at most %d", c.Connections*c.Subscriptions, subscribedMax)
+	check(c.Stuck >= 0 && c.Stuck <= c.Connections, "%d of %d connections stuck", c.Stuck, c.Connections)
+	check(c.Token == "" || c.Secret == "", "a token and a secret to make others; give one of them")
 	check(c.Sources >= 0 && c.Sources <= wire.SourcesMax, "%d source addresses; at most %d", c.Sources, wire.SourcesMax)
 	check(c.StepTimeout >= tickPeriod, "a time limit of %s; at least %s", c.StepTimeout, tickPeriod)
 	check(c.PingGrace >= tickPeriod, "a grace for pings of %s; at least %s", c.PingGrace, tickPeriod)
+	check(c.Keys >= 0, "%d keys; 0 or more", c.Keys)
+	check(c.Posters >= 1, "%d connections to the API; at least 1", c.Posters)
 	check(c.Run != 0, "no run number")
-	check(!c.Own || c.Channel != "", "own channels need a name to begin with")
-	check(!c.BareEcho || c.Channel == "", "an echo endpoint has no channels")
 	if _, err := message.NewFiller(c.PayloadBytes); err != nil {
 		errs = append(errs, fmt.Errorf("engine: %w", err))
 	}
@@ -117,13 +150,36 @@ func (c *Config) offer() handshake.Offer {
 	return o
 }
 
-// loopConfig is the one loop. Keepalive is the server's business, and the messages to be echoed may pile up.
-func (c *Config) loopConfig(panicked func(any, []byte)) loop.Config {
-	return loop.Config{
-		Loops: 1, TickPeriod: tickPeriod, DialTimeout: c.StepTimeout, KeepAlive: loop.KeepAlive{Idle: -1},
-		OnPanic: panicked, NewPoller: c.NewPoller,
-	}
+// layout is who is subscribed to what.
+func (c *Config) layout() *layout.Layout {
+	return layout.New(layout.Config{Channel: c.Channel, Channels: c.Channels, Subscriptions: c.Subscriptions, Own: c.Own})
 }
 
-// tickPeriod is the resolution of time limits.
-const tickPeriod = 100 * time.Millisecond
+// share is this member's part of a number of connections, so that the parts of all add up to it.
+func (c *Config) share(n int) int {
+	n = min(n, c.All)
+	return n*(c.First+c.Connections)/c.All - n*c.First/c.All
+}
+
+// loopConfig is the one loop. Keepalive is the server's business, and requests to the API may pile up.
+func (c *Config) loopConfig(panicked func(any, []byte), narrow func(poll.Sys) poll.Sys) loop.Config {
+	l := loop.Config{
+		Loops: 1, TickPeriod: tickPeriod, DialTimeout: c.StepTimeout, KeepAlive: loop.KeepAlive{Idle: -1}, OnPanic: panicked,
+		BacklogBytesMax: 64 << 20, NewPoller: c.NewPoller,
+	}
+	if c.Stuck == 0 {
+		return l
+	}
+	made := c.NewPoller
+	if made == nil {
+		made = func(int) (poll.Poller, poll.Sys, error) { return poll.Open() }
+	}
+	l.NewPoller = func(i int) (poll.Poller, poll.Sys, error) {
+		p, sys, err := made(i)
+		if err != nil {
+			return nil, nil, err
+		}
+		return p, narrow(sys), nil
+	}
+	return l
+}

@@ -1,20 +1,17 @@
-// Package engine is the client side of a load test: one event loop that opens many connections to a server of the client
-// protocol (or to a plain WebSocket echo endpoint), and counts and verifies all that comes back.
+// Package engine is the client side of a load test: one event loop that opens many connections to a server of the client protocol (or
+// to a plain WebSocket echo endpoint), has messages sent, and counts and verifies all that comes back.
 //
-// An [Engine] is told what to do by its few methods, which any goroutine may call, and does one task at a time: Connect,
-// then Publish or Echo, then Close. Done tells when a task has ended. Everything else happens on the loop's goroutine.
+// An [Engine] carries out one [Order] after the other, is looked at by its Snapshot, Census and Results, and is a [Driver]; package
+// fleet makes many engines, in this process and others, look like one. Engines that share a test are its members: connections, channels
+// and rates are numbered and given for all of them together, and each takes its part. What is told to an engine and what it says can be
+// written as JSON and added up (package tally).
 //
-// A connection costs its slot in the loop and one conn here: 88 bytes without pointers. Buffers are borrowed while a frame
-// or a message has arrived in part only.
+// Its connections are those of peers, who may leave and return. A peer costs its slot in the loop, one conn and one peer here, and its
+// subscriptions in the books: 164 bytes with one of them, 204 with a channel of its own beside it, without pointers. Only resume
+// tokens, when they are asked for, are kept as bytes of their own. Buffers are borrowed while a frame or a message has arrived in part
+// only. There is no goroutine and no timer for a connection.
 //
-// # What is verified
-//
-// Every message the engine sends, or has sent, carries the number of this run, of the connection it is meant for, its
-// sequence and the time it was due, in front of a filling that depends on the sequence (see message/payload.go). Every connection
-// keeps the sequence it expects next and the last 64 it saw, so that a message that is lost, comes twice, late, altered or
-// to the wrong connection is told from the others. Publications of somebody else are counted, and their contents and order
-// chained into a digest for each connection: all connections of one channel must end with the same.
-//
-// Latency is measured from the time a message was due, not from the time it was sent: a sender that is kept waiting does
-// not hide the wait (coordinated omission).
+// What is verified, and how, is told by package books. Latency is measured from the time a message was due by its plan, not from the
+// time it was sent: a sender that is kept waiting does not hide the wait (coordinated omission). The same holds for connections that
+// are begun at a rate.
 package engine

@@ -2,118 +2,171 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"shoal/codec/proto"
 	"shoal/codec/ws"
+	"shoal/loadtest/engine/books"
+	"shoal/loadtest/engine/layout"
 	"shoal/loadtest/engine/message"
+	"shoal/loadtest/engine/mint"
+	"shoal/loadtest/engine/narrow"
+	"shoal/loadtest/engine/poster"
+	"shoal/loadtest/engine/retry"
 	"shoal/loadtest/engine/wire"
 	"shoal/loop"
+	"shoal/loop/poll"
 	"shoal/pool/slab"
 )
 
 // The rows of the loop's handler table.
 const (
 	kindClient loop.Kind = iota
-	kindAPI
+	kindPoster
 )
 
-// Engine drives the connections of one process. Use [New].
+// Engine drives the connections of one member. Use [New].
 type Engine struct {
 	// Immutable after New.
 	cfg    Config
 	group  *loop.Group
 	filler *message.Filler
 	op     ws.Op  // of the messages sent
-	hello  []byte // the connect command
 	pong   []byte // the answer to an application ping
+	hello  []byte // the connect command, where all have the same
 	seed   maphash.Seed
+	layout *layout.Layout
+	each   int      // subscriptions of each connection
+	quoted [][]byte // names of the shared channels as JSON
+	// ownQuoted is how those of own channels begin.
+	ownQuoted []byte
+	idFirst   uint32 // id of the first command that is no subscribe
 
 	// Any goroutine.
-	done    chan error // a task ended
+	done    chan error    // a task ended
+	ended   chan struct{} // Run has returned
 	ticking atomic.Bool
 	mu      sync.Mutex
-	seen    Counters // as of the last publish
+	seen    Snapshot // as of the last publish
+	late    sync.Mutex
 
-	// Owned by the loop's goroutine.
+	// Owned by the loop's goroutine; after the loop has ended by who holds late.
 	l        *loop.Loop
-	conns    slab.Column[conn]
-	slots    []uint32 // by number of the connection: slot+1, 0 = gone
+	sys      *narrow.Sys       // nil when nobody is to be stuck
+	conns    slab.Column[conn] // by slot
+	peers    []peer
+	books    *books.Books
+	tokens   [][]byte // to resume
 	decoder  proto.ReplyDecoder
-	cache    [cacheFrames]cached
+	cache    []cached
 	wire     *wire.Wire
-	api      *api
+	mint     mint.Mint
+	posters  *poster.Pool
 	scratch  []byte
+	name     []byte
 	task     task
-	spinning bool // the pump is among the loop's works
-	wanted   bool // the pump was asked for
-	closing  bool // conns that end do not die
+	flow     *flow
+	sleepers retry.Sleepers
+	alarm    int64 // when the loop is to look again; 0 = not asked
+	spinning bool  // the pump is among the loop's works
+	wanted   bool  // the pump was asked for
+	closing  bool  // what ends now did so in good order
+	stalled  bool  // between Stall and Rouse
+	storming bool  // since Storm: who is ended comes back
+	away     int64 // nobody cut by the last Storm comes back before
 	cause    error
-	owed     int   // messages on their way to conns that are ready
-	lastGot  int64 // when one arrived
-	everOpen int   // conns that were ready once
+	code     ws.CloseCode // of the close frame, for Closed
+	wait     int64        // Retry-After of a refusal, for Closed
+	pending  int          // publications without an answer
+	lastGot  int64        // when a message arrived, or a peer was on its way back
+	everOpen int          // peers that were ready once
+	under    int          // peers on their first way to ready
+	refusal  error        // the first of the API during the flow
 
-	count   Counters
-	records []Publication // of this run
-	others  []Publication // of others
-	whole   int           // of others, received by all
-	hist    Histograms
+	count  Counters
+	status Status
 }
 
-// task is what the engine is at. step is called again and again on the loop: at every Tick, after something that may matter
-// to it happened, and in every pass while it returns true.
+var _ Driver = (*Engine)(nil)
+
+// task is what the engine is at. step is called at every Tick, after something that may matter to it, and in every pass while it
+// returns true.
 type task interface {
 	step(now int64) (busy bool)
 	stop(now int64) // no more; what is under way may arrive
 }
 
-// New makes an engine; it holds nothing before Run.
+// New makes an engine; it holds nothing of the system before Run.
 func New(cfg Config) (*Engine, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg.defaults()
 	e := &Engine{
-		cfg: cfg, wire: wire.New(cfg.offer(), cfg.Run), done: make(chan error, 4), seed: maphash.MakeSeed(),
-		op:    ws.Text,
-		slots: make([]uint32, cfg.Connections),
-		hist:  newHistograms(),
+		cfg: cfg, wire: wire.New(cfg.offer(), cfg.Run), done: make(chan error, 4), ended: make(chan struct{}), seed: maphash.MakeSeed(),
+		op: ws.Text, layout: cfg.layout(), mint: mint.New(cfg.Secret),
+		peers: make([]peer, cfg.Connections),
 	}
-	e.count.Causes = map[string]int{}
+	e.each = e.layout.Each()
+	e.idFirst = idSubscribe + uint32(e.each)
 	if cfg.Encoding == proto.Protobuf {
 		e.op = ws.Binary
 	}
+	if cfg.Resume {
+		e.tokens = make([][]byte, cfg.Connections)
+	}
+	for i := range cfg.Channels {
+		quoted, _ := json.Marshal(e.layout.Name(layout.Ref(i))) // a string
+		e.quoted = append(e.quoted, quoted)
+	}
+	ownQuoted, _ := json.Marshal(strings.TrimSuffix(e.layout.Name(layout.Own(0)), "0"))
+	e.ownQuoted = ownQuoted[:len(ownQuoted)-1]
+	for i := range cfg.Stuck {
+		e.peers[i].flags = peerStuck
+	}
+	e.posters = poster.New(cfg.API, cfg.Posters, e.confirmed)
 	var err error
 	if e.filler, err = message.NewFiller(cfg.PayloadBytes); err != nil {
 		return nil, err
 	}
-	connect := proto.Command{Id: idConnect, Connect: &proto.ConnectRequest{Token: cfg.Token, Name: "shoal-loadtest"}}
-	if e.hello, err = proto.AppendCommand(nil, cfg.Encoding, &connect); err != nil {
-		return nil, fmt.Errorf("engine: the connect command: %w", err)
-	}
+	e.books = books.New(books.Config{
+		Peers: cfg.Connections, First: cfg.First, Index: cfg.Index, Of: cfg.Of, Channels: cfg.Channels, Stuck: cfg.Stuck,
+		Positions: cfg.Positions, Run: cfg.Run, Layout: e.layout, Filler: e.filler, Counters: &e.count, Status: &e.status,
+	})
+	e.books.Results().Codes = map[string]int{}
+	e.hello = e.command(nil, &proto.Command{Id: idConnect, Connect: e.greeting(cfg.Token)})
 	e.pong = proto.AppendPong(nil, cfg.Encoding)
-	e.group, err = loop.New(cfg.loopConfig(e.panicked), func(l *loop.Loop) []loop.Handler {
+	narrowed := func(sys poll.Sys) poll.Sys {
+		e.sys = &narrow.Sys{Sys: sys}
+		return e.sys
+	}
+	e.group, err = loop.New(cfg.loopConfig(e.panicked, narrowed), func(l *loop.Loop) []loop.Handler {
 		e.l = l
 		e.wire.Attach(l)
-		e.api = &api{e: e}
-		return []loop.Handler{kindClient: (*client)(e), kindAPI: e.api}
+		e.posters.Attach(l, kindPoster)
+		return []loop.Handler{kindClient: (*client)(e), kindPoster: e.posters}
 	})
 	if err != nil {
 		return nil, err
 	}
+	e.publish()
 	return e, nil
 }
 
 // Run serves until Close. The error is the loop's.
-func (e *Engine) Run() error { return e.group.Run(context.Background()) }
+func (e *Engine) Run() error {
+	defer close(e.ended)
+	return e.group.Run(context.Background())
+}
 
-// Tick moves the present task on; call it every few milliseconds, from any goroutine. With BusyPoll it is not needed for pace,
-// only for Snapshot.
+// Tick moves the present task on; call it every few milliseconds, from any goroutine.
 func (e *Engine) Tick() {
 	if e.ticking.CompareAndSwap(false, true) && e.post(ticked) != nil {
 		e.ticking.Store(false)
@@ -122,16 +175,61 @@ func (e *Engine) Tick() {
 
 func ticked(e *Engine) {
 	e.ticking.Store(false)
-	e.step()
+	if e.step() {
+		e.wake()
+	}
 	e.publish()
 }
 
 // Done receives one value for every task that ended: nil, or what stopped it.
 func (e *Engine) Done() <-chan error { return e.done }
 
-// Stop ends the present task early: nothing more is begun, what is under way is awaited. Done follows.
+// Order begins an order.
+func (e *Engine) Order(o Order) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	cannot, err := ask(e, func(e *Engine) error { return e.carry(&o) })
+	return errors.Join(cannot, err)
+}
+
+// carry begins an order, on the loop.
+func (e *Engine) carry(o *Order) (err error) {
+	if o.Task() && e.task != nil {
+		return errors.New("engine: another task is under way; wait for Done, or Stop it")
+	}
+	now := e.now()
+	switch {
+	case o.Connect != nil:
+		e.task = e.connect(*o.Connect, now)
+	case o.Flow != nil:
+		err = e.pour(*o.Flow, now)
+	case o.Fanout != nil:
+		e.task, err = e.fanout(*o.Fanout, now)
+	case o.Echo != nil:
+		e.task, err = e.echo(*o.Echo, now)
+	case o.Stall != nil:
+		e.stall(now)
+	case o.Rouse != nil:
+		e.rouse(now)
+	case o.Storm != nil:
+		e.task = e.storm(*o.Storm, now)
+	case o.Churn != nil:
+		e.task = e.churn(*o.Churn, now)
+	case o.Drain != nil:
+		e.task, err = e.drain(*o.Drain, now)
+	}
+	if err != nil {
+		return err
+	}
+	e.wake()
+	return nil
+}
+
+// Stop ends the present task early, and the flow with it: nothing more is begun, what is under way is awaited. Done follows.
 func (e *Engine) Stop() error {
 	return e.post(func(e *Engine) {
+		e.flow = nil
 		if e.task != nil {
 			e.task.stop(e.now())
 			e.wake()
@@ -141,55 +239,69 @@ func (e *Engine) Stop() error {
 
 // Close ends all connections in good order, and Run. After it nothing counts as died. When ctx is done before, the rest is cut.
 func (e *Engine) Close(ctx context.Context) error {
-	if err := e.post(func(e *Engine) { e.closing = true }); err != nil && !errors.Is(err, loop.ErrClosed) {
+	if err := e.post(func(e *Engine) {
+		e.publish()
+		e.closing, e.flow = true, nil
+		e.posters.Close()
+	}); err != nil && !errors.Is(err, loop.ErrClosed) {
 		return err
 	}
 	return e.group.Shutdown(ctx)
 }
 
 // Snapshot is a copy of the counters, as of the last Tick or end of a task.
-func (e *Engine) Snapshot() Counters {
+func (e *Engine) Snapshot() Snapshot {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := e.seen
-	c.Causes = maps.Clone(c.Causes)
-	return c
+	s := e.seen
+	s.Causes = maps.Clone(s.Causes)
+	return s
 }
 
-// Results are the histograms and the publications of this run and of others. Call it after Run has returned.
-func (e *Engine) Results() (h Histograms, own, others []Publication) {
-	return e.hist, e.records, e.others
+// Census looks at every connection now.
+func (e *Engine) Census() (Census, error) { return ask(e, (*Engine).census) }
+
+// Published is how much this member published to each shared channel.
+func (e *Engine) Published() ([]uint32, error) {
+	return ask(e, func(e *Engine) []uint32 { return e.books.Published() })
 }
 
-// Census looks at every connection now. Any goroutine; it waits for the loop.
-func (e *Engine) Census() (Census, error) {
-	answer := make(chan Census, 1)
-	err := e.post(func(e *Engine) { answer <- e.census() })
-	if err != nil {
-		return Census{}, err
+// Results are the distributions and what became of everybody, as of now, also after Run has returned.
+func (e *Engine) Results() (Results, error) {
+	select {
+	case <-e.ended:
+		e.late.Lock()
+		defer e.late.Unlock()
+		return e.books.Tell(), nil
+	default:
 	}
-	return <-answer, nil
+	r, err := ask(e, func(e *Engine) Results { return e.books.Tell() })
+	if errors.Is(err, loop.ErrClosed) { // it has ended meanwhile
+		<-e.ended
+		e.late.Lock()
+		defer e.late.Unlock()
+		return e.books.Tell(), nil
+	}
+	return r, err
 }
 
-// Whole is how many publications of others all connections have received, with the times of the last of them.
-func (e *Engine) Whole() (int, Publication, error) {
-	type reply struct {
-		n int
-		p Publication
+// ask waits for what the loop says. When Run has returned nobody answers.
+func ask[T any](e *Engine, f func(*Engine) T) (answer T, err error) {
+	answers := make(chan T, 1)
+	if err := e.post(func(e *Engine) { answers <- f(e) }); err != nil {
+		return answer, err
 	}
-	answer := make(chan reply, 1)
-	err := e.post(func(e *Engine) {
-		r := reply{n: e.whole}
-		if r.n > 0 {
-			r.p = e.others[r.n-1]
-		}
-		answer <- r
-	})
-	if err != nil {
-		return 0, Publication{}, err
+	select {
+	case answer = <-answers:
+		return answer, nil
+	case <-e.ended:
 	}
-	r := <-answer
-	return r.n, r.p, nil
+	select {
+	case answer = <-answers:
+		return answer, nil
+	default:
+		return answer, loop.ErrClosed
+	}
 }
 
 // call is a function as a message.
@@ -202,16 +314,6 @@ type call struct {
 func (c call) Deliver(*loop.Loop) { c.f(c.e) }
 
 func (e *Engine) post(f func(*Engine)) error { return e.group.Loop(0).Post(call{e, f}) }
-
-// begin starts a task.
-func (e *Engine) begin(t task) {
-	if e.task != nil {
-		e.done <- errors.New("engine: a task is under way")
-		return
-	}
-	e.task = t
-	e.wake()
-}
 
 // finish ends the present task.
 func (e *Engine) finish(err error) {
@@ -226,15 +328,20 @@ func (e *Engine) finish(err error) {
 	}
 }
 
-// step moves the task on.
+// step wakes sleepers, makes the publications that are due and moves the task on.
 func (e *Engine) step() (busy bool) {
-	if e.task == nil {
-		return false
+	now := e.now()
+	busy = e.redial(now)
+	if e.flow != nil {
+		busy = e.flow.step(now) || busy
 	}
-	return e.task.step(e.now())
+	if e.task != nil {
+		busy = e.task.step(now) || busy
+	}
+	return busy
 }
 
-// wake has the task looked at in the next pass.
+// wake has everything looked at in the next pass.
 func (e *Engine) wake() {
 	e.wanted = true
 	if !e.spinning {
@@ -243,7 +350,7 @@ func (e *Engine) wake() {
 	}
 }
 
-// pump is the Engine as the loop's work: passes that the task asked for, or all of them.
+// pump is the Engine as the loop's work: passes that something asked for, or all of them.
 type pump Engine
 
 // Slice implements loop.Work.
@@ -251,62 +358,36 @@ func (p *pump) Slice(*loop.Loop) (more bool) {
 	e := (*Engine)(p)
 	e.wanted = false
 	busy := e.step()
-	e.spinning = busy || e.wanted || e.cfg.BusyPoll && !e.closing
+	e.spinning = !e.closing && (busy || e.wanted || e.cfg.BusyPoll)
 	return e.spinning
 }
 
-// now is the time of the present callback in Unix nanoseconds.
-func (e *Engine) now() int64 { return e.l.Clock().UnixNano() }
+// now is the time of the present callback in Unix nanoseconds, on the clock that all members share.
+func (e *Engine) now() int64 { return e.l.Clock().UnixNano() + int64(e.cfg.ClockOffset) }
+
+// number is that of a peer among those of all members.
+func (e *Engine) number(peer uint32) uint32 { return uint32(e.cfg.First) + peer }
 
 // publish makes the counters visible to other goroutines.
 func (e *Engine) publish() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	causes := e.seen.Causes
-	if len(causes) != len(e.count.Causes) || e.seen.ended() != e.count.ended() {
+	causes, n := e.seen.Causes, 0
+	for _, k := range e.count.Causes {
+		n += k
+	}
+	for _, k := range causes {
+		n -= k
+	}
+	if n != 0 {
 		causes = maps.Clone(e.count.Causes)
 	}
-	e.seen = e.count
+	e.seen = Snapshot{Counters: e.count, Status: e.status, Members: 1, Whole: e.books.Whole()}
 	e.seen.Causes = causes
+	e.seen.Away = e.sleepers.Len()
 }
 
 // panicked makes a recovered panic the end of the task: nothing that is counted afterwards could be trusted.
 func (e *Engine) panicked(value any, stack []byte) {
 	e.finish(fmt.Errorf("engine: panic, a bug of the load test: %v\n%s", value, stack))
 }
-
-// census counts all connections.
-func (e *Engine) census() Census {
-	s := Census{Alike: true}
-	first := true
-	var digest uint64
-	for _, at := range e.slots {
-		if at == 0 {
-			continue
-		}
-		c := e.conns.At(at - 1)
-		if c.step != stepReady {
-			continue
-		}
-		got, others := int(c.track.Got), int(c.others)
-		if first {
-			first, digest = false, c.digest
-			s.GotMin, s.OthersMin = got, others
-		}
-		s.Ready++
-		s.GotMin, s.GotMax = min(s.GotMin, got), max(s.GotMax, got)
-		s.OthersMin, s.OthersMax = min(s.OthersMin, others), max(s.OthersMax, others)
-		s.Alike = s.Alike && c.digest == digest
-		if lost := e.expected(c) - got; lost > 0 {
-			s.Lost += lost
-			s.Short++
-		}
-	}
-	return s
-}
-
-// expected is how many messages of this run the connection should have received.
-func (e *Engine) expected(c *conn) int { return e.count.Published + int(c.sent) - int(c.refused) }
-
-// Path is the path connections are made to.
-func (e *Engine) Path() string { return e.cfg.Path }

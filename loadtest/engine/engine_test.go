@@ -17,15 +17,14 @@ import (
 func echoOf(t *testing.T, n int, f fault) (Counters, Census, error) {
 	t.Helper()
 	e := drive(t, Config{Remote: evilServer(t, f), BareEcho: true, Connections: n, PayloadBytes: 300})
-	if err := do(t, e, e.Connect()); err != nil {
-		t.Fatal(err)
-	}
-	err := do(t, e, e.Echo(Echoing{Duration: 100 * time.Millisecond, Rate: 2000, Grace: 300 * time.Millisecond}))
+	do(t, e, nil, Order{Connect: &Connect{}})
+	tell(t, e, Order{Echo: &Echo{Via: ViaBare, Duration: 100 * time.Millisecond, Rate: 2000, Grace: 300 * time.Millisecond}})
+	err := await(t, e)
 	census, cerr := e.Census()
 	if cerr != nil {
 		t.Fatal(cerr)
 	}
-	return e.Snapshot(), census, err
+	return e.Snapshot().Counters, census, err
 }
 
 func TestEchoesOfAFaithfulServerAreAllWell(t *testing.T) {
@@ -108,12 +107,8 @@ func TestInjectedFaultsAreFoundAndNamed(t *testing.T) {
 
 func TestClosedLoopKeepsOneMessageUnderWay(t *testing.T) {
 	e := drive(t, Config{Remote: evilServer(t, faithful), BareEcho: true, Connections: 8, Encoding: proto.Protobuf})
-	if err := do(t, e, e.Connect()); err != nil {
-		t.Fatal(err)
-	}
-	if err := do(t, e, e.Echo(Echoing{Duration: 50 * time.Millisecond, Active: 3})); err != nil {
-		t.Fatal(err)
-	}
+	do(t, e, nil, Order{Connect: &Connect{}})
+	do(t, e, nil, Order{Echo: &Echo{Via: ViaBare, Duration: 50 * time.Millisecond, Active: 3}})
 	c := e.Snapshot()
 	census, err := e.Census()
 	if err != nil || c.Sent < 3 || c.Received != c.Sent || census.GotMin != 0 || census.Lost != 0 {
@@ -123,13 +118,9 @@ func TestClosedLoopKeepsOneMessageUnderWay(t *testing.T) {
 
 func TestStopEndsATaskEarly(t *testing.T) {
 	e := drive(t, Config{Remote: evilServer(t, faithful), BareEcho: true, Connections: 2, BusyPoll: true})
-	if err := do(t, e, e.Connect()); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Echo(Echoing{Duration: time.Hour}); err != nil {
-		t.Fatal(err)
-	}
-	if err := do(t, e, e.Stop()); err != nil {
+	do(t, e, nil, Order{Connect: &Connect{}})
+	tell(t, e, Order{Echo: &Echo{Via: ViaBare, Duration: time.Hour}})
+	if err := errors.Join(e.Stop(), await(t, e)); err != nil {
 		t.Fatal(err)
 	}
 	if c := e.Snapshot(); c.Received != c.Sent {
@@ -139,16 +130,12 @@ func TestStopEndsATaskEarly(t *testing.T) {
 
 func TestOneTaskAtATime(t *testing.T) {
 	e := drive(t, Config{Remote: evilServer(t, faithful), BareEcho: true, Connections: 1})
-	if err := do(t, e, e.Connect()); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Echo(Echoing{Duration: time.Hour}); err != nil {
-		t.Fatal(err)
-	}
-	if err := do(t, e, e.Connect()); err == nil || !strings.Contains(err.Error(), "under way") {
+	do(t, e, nil, Order{Connect: &Connect{}})
+	tell(t, e, Order{Echo: &Echo{Via: ViaBare, Duration: time.Hour}})
+	if err := e.Order(Order{Connect: &Connect{}}); err == nil || !strings.Contains(err.Error(), "under way") {
 		t.Errorf("a second task: %v", err)
 	}
-	if err := do(t, e, e.Stop()); err != nil {
+	if err := errors.Join(e.Stop(), await(t, e)); err != nil {
 		t.Error(err)
 	}
 }
@@ -196,7 +183,8 @@ func TestTargetsThatAreNoneEndConnectAtOnce(t *testing.T) {
 		{"silence", serve(""), "no answer within 200ms"},
 	} {
 		e := drive(t, Config{Remote: c.remote, Connections: 5, StepTimeout: 200 * time.Millisecond})
-		if err := do(t, e, e.Connect()); err == nil || !strings.Contains(err.Error(), c.want) {
+		tell(t, e, Order{Connect: &Connect{}})
+		if err := await(t, e); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want …%s…", c.name, err, c.want)
 		}
 		if s := e.Snapshot(); s.Failed == 0 || s.Ready != 0 || len(s.Causes) == 0 {
@@ -230,9 +218,7 @@ func TestServersThatBreakTheProtocolAreNamed(t *testing.T) {
 			}
 			return back, false
 		})})
-		if err := e.Connect(); err != nil {
-			t.Fatal(err)
-		}
+		tell(t, e, Order{Connect: &Connect{}})
 		s := ended(t, e)
 		for text := range s.Causes {
 			if !strings.Contains(text, c.want) || len(s.Causes) != 1 {
@@ -246,7 +232,7 @@ func TestServersThatBreakTheProtocolAreNamed(t *testing.T) {
 }
 
 // ended waits until the only connection has ended.
-func ended(t *testing.T, e *Engine) Counters {
+func ended(t *testing.T, e *Engine) Snapshot {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if s := e.Snapshot(); s.Died+s.Failed > 0 {
@@ -254,7 +240,7 @@ func ended(t *testing.T, e *Engine) Counters {
 		}
 	}
 	t.Fatal("the connection lives")
-	return Counters{}
+	return Snapshot{}
 }
 
 func TestConfigurationsThatCannotWorkAreRefused(t *testing.T) {
@@ -264,10 +250,13 @@ func TestConfigurationsThatCannotWorkAreRefused(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Config){
 		"address": func(c *Config) { c.Remote = netip.AddrPort{} }, "connections": func(c *Config) { c.Connections = 0 },
-		"rate": func(c *Config) { c.ConnectRate = -1 }, "run": func(c *Config) { c.Run = 0 }, "own": func(c *Config) { c.Own = true },
+		"first": func(c *Config) { c.First = -1 }, "all": func(c *Config) { c.First, c.All = 5, 5 }, "member": func(c *Config) { c.Of, c.Index = 2, 2 },
+		"subscriptions": func(c *Config) { c.Channel, c.Channels, c.Subscriptions = "c", 2, 3 }, "channels": func(c *Config) { c.Channel, c.Channels = "c", -1 },
+		"stuck": func(c *Config) { c.Stuck = 4 }, "no name": func(c *Config) { c.Channels = 2 }, "two tokens": func(c *Config) { c.Token, c.Secret = "a", "b" },
+		"posters": func(c *Config) { c.Posters = -1 }, "keys": func(c *Config) { c.Keys = -1 }, "run": func(c *Config) { c.Run = 0 }, "own": func(c *Config) { c.Own = true },
 		"payload": func(c *Config) { c.PayloadBytes = 3 }, "host": func(c *Config) { c.Host = "a\r\nb" }, "path": func(c *Config) { c.Path = "x y" },
 		"channel": func(c *Config) { c.BareEcho, c.Channel = true, "x" }, "sources": func(c *Config) { c.Sources = 1 << 20 },
-		"limit": func(c *Config) { c.StepTimeout = 1 }, "window": func(c *Config) { c.Window = -1 },
+		"limit": func(c *Config) { c.StepTimeout = 1 },
 	} {
 		c := good
 		change(&c)
@@ -291,7 +280,11 @@ func TestConnHoldsNoPointers(t *testing.T) {
 			t.Errorf("%s is a pointer", ty)
 		}
 	}
-	walk(reflect.TypeFor[conn]())
+	for _, ty := range []reflect.Type{
+		reflect.TypeFor[conn](), reflect.TypeFor[peer](),
+	} {
+		walk(ty)
+	}
 }
 
 // quiet is an engine that does not run, with n connections that are ready.
@@ -303,18 +296,26 @@ func quiet(tb testing.TB, n int) *Engine {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for i := range e.slots {
-		e.slots[i] = uint32(i) + 1
+	for i := range e.peers {
+		e.peers[i].at = uint32(i) + 1
 		*e.conns.At(uint32(i)) = conn{number: uint32(i), step: stepReady}
+		e.books.Joined(uint32(i), 0, &proto.SubscribeResult{}, nil)
 		e.count.Ready++
 	}
 	return e
 }
 
+// bill has so many publications made, so that all that comes is owed.
+func bill(e *Engine, n int) {
+	for range n {
+		e.books.Publish(0, 1)
+	}
+}
+
 // frameOf is the message with a publication of this run.
 func frameOf(tb testing.TB, e *Engine, enc proto.Encoding, seq uint32) []byte {
 	tb.Helper()
-	data := e.filler.Append(nil, message.Header{Run: testRun, Seq: seq, Sent: 1})
+	data := e.filler.Append(nil, message.Header{Run: testRun, Conn: 1, Seq: seq, Sent: 1})
 	b, err := proto.AppendPublicationPush(nil, enc, "news", &proto.Publication{Data: data})
 	if err != nil {
 		tb.Fatal(err)
@@ -325,8 +326,7 @@ func frameOf(tb testing.TB, e *Engine, enc proto.Encoding, seq uint32) []byte {
 func TestReceivingAllocatesNothing(t *testing.T) {
 	const conns = 100
 	e := quiet(t, conns)
-	e.records = make([]Publication, 1000)
-	e.owed = 1 << 30
+	bill(e, 1000)
 	seq := uint32(0)
 	frames := make([][]byte, 300)
 	for i := range frames {
@@ -366,13 +366,13 @@ func TestOthersInAnotherOrderAreNotAlike(t *testing.T) {
 	}
 	send(0, a, b)
 	send(1, a, b)
-	if s := e.census(); !s.Alike || s.OthersMin != 2 || s.OthersMax != 2 || e.whole != 2 {
-		t.Errorf("the same publications: %+v, %d whole", s, e.whole)
+	if s := e.census(); !s.Alike || s.OthersMin != 2 || s.OthersMax != 2 || e.books.Whole() != 2 {
+		t.Errorf("the same publications: %+v, %d whole", s, e.books.Whole())
 	}
 	send(0, a, c)
 	send(1, c, a)
-	if s := e.census(); s.Alike || e.whole != 4 {
-		t.Errorf("another order: %+v, %d whole", s, e.whole)
+	if s := e.census(); s.Alike || e.books.Whole() != 4 {
+		t.Errorf("another order: %+v, %d whole", s, e.books.Whole())
 	}
 }
 
@@ -382,7 +382,7 @@ func BenchmarkReceive(b *testing.B) {
 			const conns = 1000
 			e := quiet(b, conns)
 			e.cfg.Encoding = enc
-			e.owed = 1 << 60
+			bill(e, 1<<20)
 			seq := uint32(0)
 			for b.Loop() {
 				seq++

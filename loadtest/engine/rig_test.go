@@ -5,11 +5,13 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"shoal/codec/handshake"
 	"shoal/codec/ws"
+	"shoal/loadtest/engine/tally"
 )
 
 // patience bounds every wait of a test; nothing is measured by it.
@@ -97,10 +99,11 @@ func serveEvil(c net.Conn, i int, f fault) {
 // testRun is the number of the run of every test.
 const testRun = 0xabc
 
-// drive runs an engine until the test ends, with a Tick every few milliseconds, and connects it.
+// drive runs an engine until the test ends, with a Tick every few milliseconds.
 func drive(t *testing.T, cfg Config) *Engine {
 	t.Helper()
-	cfg.Run, cfg.Host, cfg.Path = testRun, "test", "/"
+	cfg.Run, cfg.Host = testRun, "test"
+	def(&cfg.Path, "/")
 	e, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +126,11 @@ func drive(t *testing.T, cfg Config) *Engine {
 		if err := e.Validate(); err != nil {
 			t.Error(err)
 		}
-		shut(t, e)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := e.Close(ctx); err != nil {
+			t.Errorf("Close: %v", err)
+		}
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
@@ -134,21 +141,27 @@ func drive(t *testing.T, cfg Config) *Engine {
 	return e
 }
 
-func shut(t *testing.T, e *Engine) {
+// meet runs an engine against a server of the protocol and has it connected.
+func meet(t *testing.T, remote netip.AddrPort, cfg Config) *Engine {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := e.Close(ctx); err != nil {
-		t.Errorf("Close: %v", err)
+	cfg.Remote, cfg.Path, cfg.Channel = remote, "/ws", "room"
+	cfg.API = API{Remote: remote, Host: "test", Path: "/api/publish"}
+	e := drive(t, cfg)
+	do(t, e, nil, Order{Connect: &Connect{Window: 1}}) // in order: members of the server are numbered as they come
+	return e
+}
+
+// tell has an order begin.
+func tell(t *testing.T, e *Engine, o Order) {
+	t.Helper()
+	if err := e.Order(o); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// do starts a task and waits for its end.
-func do(t *testing.T, e *Engine, start error) error {
+// await waits for the end of a task.
+func await(t *testing.T, e *Engine) error {
 	t.Helper()
-	if start != nil {
-		t.Fatal(start)
-	}
 	select {
 	case err := <-e.Done():
 		return err
@@ -156,4 +169,43 @@ func do(t *testing.T, e *Engine, start error) error {
 		t.Fatalf("the task did not end: %+v", e.Snapshot())
 		return nil
 	}
+}
+
+// do has a task done, which is to end with want.
+func do(t *testing.T, e *Engine, want error, o Order) {
+	t.Helper()
+	tell(t, e, o)
+	if err := await(t, e); want == nil && err != nil || want != nil && (err == nil || !strings.Contains(err.Error(), want.Error())) {
+		t.Errorf("the task ended with %v, want %v", err, want)
+	}
+}
+
+// until waits for a condition of the counters.
+func until(t *testing.T, e *Engine, what string, cond func(Snapshot) bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !cond(e.Snapshot()); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s: %+v", what, e.Snapshot())
+		}
+	}
+}
+
+func published(n int) func(Snapshot) bool { return func(s Snapshot) bool { return s.Answered >= n } }
+
+// finish takes the census and the results.
+func finish(t *testing.T, e *Engine) (Snapshot, Census, Results) {
+	t.Helper()
+	census, err := e.Census()
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := e.Results()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Tick()
+	if _, err := ask(e, func(*Engine) tally.Status { return e.status }); err != nil { // behind the tick
+		t.Fatal(err)
+	}
+	return e.Snapshot(), census, results
 }

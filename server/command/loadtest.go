@@ -22,7 +22,7 @@ type loadtestCommand struct {
 	APIKey   string `name:"api-key" env:"SHOAL_HTTP_API_KEY" placeholder:"KEY" help:"Key of the HTTP API."`
 	Token    string `placeholder:"JWT" help:"Token every connection connects with (default: none)."`
 	Encoding string `default:"json" enum:"json,protobuf" help:"json or protobuf."`
-	Channel  string `default:"loadtest" help:"Channel all subscribe to; echo adds the number of the connection."`
+	Channel  string `default:"loadtest" help:"Channel all subscribe to; echo adds -u and the number of the connection."`
 
 	Connections int           `short:"n" aliases:"conns" default:"1000" help:"Connections to hold (${default})."`
 	Rate        float64       `placeholder:"N" help:"Connections begun in a second (default: as fast as the server takes them)."`

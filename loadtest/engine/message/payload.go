@@ -10,8 +10,8 @@ import (
 //
 //	{"lt":"rrrrrrrrccccccccsssssssstttttttttttttttt…filling…"}
 //
-// with lower-case hexadecimal numbers: r the run, c the number of the connection it is meant for plus one (0 = every
-// subscriber), s the sequence from 1, t the time it was due in Unix nanoseconds. Other publishers may use the format too: give
+// with lower-case hexadecimal numbers: r the run, c the number of the shared channel or the connection it is meant for plus
+// one, s the sequence from 1, t the time it was due in Unix nanoseconds. Other publishers may use the format too: give
 // a run number of your own, and the engine measures the latency of your publications.
 const (
 	payloadHead = `{"lt":"`
@@ -29,7 +29,7 @@ const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
 // Header is what a payload says.
 type Header struct {
 	Run  uint32
-	Conn uint32 // number of the connection (or, in package crowd, the channel) it is meant for, plus one; 0 = any
+	Conn uint32 // number of the shared channel, or of the connection, it is meant for, plus one; 0 = any
 	Seq  uint32 // from 1
 	Sent int64  // Unix nanoseconds
 }

@@ -50,6 +50,9 @@ func (t *Track) Add(seq uint32) Verdict {
 	}
 }
 
+// Begin has the track expect what comes after seq. What came before is a duplicate, or ancient.
+func (t *Track) Begin(seq uint32) { *t = Track{seen: ^uint64(0), Top: seq} }
+
 // Validate reports a Track that cannot be.
 func (t *Track) Validate() error {
 	if t.Got > t.Top || t.Got > 0 && t.seen&1 == 0 {

@@ -1,8 +1,7 @@
-package crowd
+package engine
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -10,16 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/gorilla/websocket"
 
 	"shoal/codec/proto"
-	"shoal/loadtest/engine"
 )
-
-// patience bounds every wait of a test; nothing is measured by it.
-const patience = 20 * time.Second
 
 // flaws are what a server does wrong; nil ones it does right.
 type flaws struct {
@@ -263,98 +257,4 @@ func (m *member) reply(r *proto.Reply) {
 func (m *member) end(code int) {
 	_ = m.ws.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(code, "slow"))
 	delete(m.s.members, m)
-}
-
-const testRun = 0xabc
-
-// drive runs a crowd until the test ends and has it connected.
-func drive(t *testing.T, remote netip.AddrPort, cfg Config) *Crowd {
-	t.Helper()
-	cfg.Remote, cfg.Host, cfg.Path, cfg.Channel, cfg.Run = remote, "test", "/ws", "room", testRun
-	cfg.API = engine.API{Remote: remote, Host: "test", Path: "/api/publish"}
-	e, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended, stop := make(chan error, 1), make(chan struct{})
-	go func() { ended <- e.Run() }()
-	go func() {
-		for tick := time.NewTicker(2 * time.Millisecond); ; {
-			select {
-			case <-tick.C:
-				e.Tick()
-			case <-stop:
-				tick.Stop()
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		close(stop)
-		if err := e.Validate(); err != nil {
-			t.Error(err)
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := e.Close(ctx); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-		if err := e.wire.Validate(); err != nil || e.wire.Borrowed() != 0 {
-			t.Errorf("%d buffers borrowed at the end, %v", e.wire.Borrowed(), err)
-		}
-	})
-	do(t, e, nil, e.Connect())
-	return e
-}
-
-// do waits for the end of a task, which is to be want.
-func do(t *testing.T, e *Crowd, want, start error) {
-	t.Helper()
-	if start != nil {
-		t.Fatal(start)
-	}
-	select {
-	case err := <-e.Done():
-		if want == nil && err != nil || want != nil && (err == nil || !strings.Contains(err.Error(), want.Error())) {
-			t.Errorf("the task ended with %v, want %v", err, want)
-		}
-	case <-time.After(patience):
-		t.Fatalf("the task did not end: %+v %+v", e.Snapshot(), e.Status())
-	}
-}
-
-// until waits for a condition of the counters.
-func until(t *testing.T, e *Crowd, what string, cond func(engine.Counters, Status) bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !cond(e.Snapshot(), e.Status()); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s: %+v %+v", what, e.Snapshot(), e.Status())
-		}
-	}
-}
-
-func published(n int) func(engine.Counters, Status) bool {
-	return func(c engine.Counters, _ Status) bool { return c.Answered >= n }
-}
-
-// finish takes the census and the results.
-func finish(t *testing.T, e *Crowd) (engine.Counters, engine.Census, Status, Outcome) {
-	t.Helper()
-	census, err := e.Census()
-	if err != nil {
-		t.Fatal(err)
-	}
-	type results struct {
-		s Status
-		o Outcome
-	}
-	answer := make(chan results, 1)
-	if err := e.post(func(e *Crowd) { answer <- results{e.results.Status, e.results.Outcome} }); err != nil {
-		t.Fatal(err)
-	}
-	r := <-answer
-	return e.Snapshot(), census, r.s, r.o
 }
