@@ -145,7 +145,7 @@ func New(cfg Config) (*Engine, error) {
 	e.pong = proto.AppendPong(nil, cfg.Encoding)
 	narrowed := func(sys poll.Sys) poll.Sys {
 		e.sys = &narrow.Sys{Sys: sys}
-		return e.sys
+		return e.sys.Whole()
 	}
 	e.group, err = loop.New(cfg.loopConfig(e.panicked, narrowed), func(l *loop.Loop) []loop.Handler {
 		e.l = l

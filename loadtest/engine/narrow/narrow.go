@@ -21,6 +21,17 @@ type Sys struct {
 	waited map[int]struct{}
 }
 
+// Whole is n as its loop is to see it: where the kernel's descriptors are the loop's own, n's are.
+func (n *Sys) Whole() poll.Sys {
+	if b, apart := n.Sys.(poll.Border); apart {
+		return struct {
+			*Sys
+			poll.Border
+		}{n, b}
+	}
+	return n
+}
+
 // Small says whether the next connection is to have one.
 func (n *Sys) Small(on bool) { n.small = on }
 
