@@ -33,6 +33,7 @@ type Config struct {
 	Secret   string            // to sign tokens with: each connection comes with one, of user-<number>; empty = Token
 	Tokens   map[string]string // for subscribe, by channel; nil = none
 	API      API               // where publications are posted; its Remote is invalid when none are
+	Also     []API             // of further servers behind Remote, each a node of its own: where they are posted, too
 
 	Channel       string // the beginning of all names; empty = nothing is subscribed
 	Channels      int    // shared channels: of one the name is Channel, of several "-" and the number follow; 0 = 1, none with Own

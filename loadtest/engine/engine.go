@@ -131,7 +131,7 @@ func New(cfg Config) (*Engine, error) {
 	for i := range cfg.Stuck {
 		e.peers[i].flags = peerStuck
 	}
-	e.posters = poster.New(cfg.API, cfg.Posters, e.confirmed)
+	e.posters = poster.New(append([]API{cfg.API}, cfg.Also...), cfg.Posters, e.confirmed)
 	var err error
 	if e.filler, err = message.NewFiller(cfg.PayloadBytes); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package poster
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,22 +28,36 @@ type Item struct {
 	Due      int64
 }
 
-// Pool is the connections to one API, a row of the loop's handler table. Use [New]. After Attach it belongs to the loop's goroutine.
+// Pool is the connections to the APIs of one server or several, a row of the loop's handler table. Use [New]. After Attach it belongs to
+// the loop's goroutine.
 type Pool struct {
 	l        *loop.Loop
 	kind     loop.Kind
-	api      API
+	apis     int
+	conns    int // to each
 	answered func(Item, error)
-	posters  []*poster
+	posters  []*poster        // those to the first API, then those to the next
+	waiting  map[place]*heard // with several APIs: publications that not all have answered
 	closing  bool
 }
 
-// New returns a pool of so many connections, opened when there is something to post: servers close silent ones. answered is called
-// for every publication, with nil when the server confirmed it.
-func New(api API, conns int, answered func(Item, error)) *Pool {
-	p := &Pool{api: api, answered: answered}
-	for range conns {
-		p.posters = append(p.posters, &poster{pool: p})
+// place is a publication among all.
+type place struct{ ref, seq uint32 }
+
+// heard is what servers have said of a publication.
+type heard struct {
+	left int // servers that have not answered
+	err  error
+}
+
+// New returns a pool of so many connections to each API, opened when there is something to post: servers close silent ones. Every
+// publication goes to all of them. answered is called for each, with nil when all servers confirmed it.
+func New(apis []API, conns int, answered func(Item, error)) *Pool {
+	p := &Pool{apis: len(apis), conns: conns, answered: answered, waiting: map[place]*heard{}}
+	for _, api := range apis {
+		for range conns {
+			p.posters = append(p.posters, &poster{pool: p, api: api})
+		}
 	}
 	return p
 }
@@ -50,13 +65,34 @@ func New(api API, conns int, answered func(Item, error)) *Pool {
 // Attach gives it its loop and its row, before that runs.
 func (p *Pool) Attach(l *loop.Loop, kind loop.Kind) { p.l, p.kind = l, kind }
 
-// Conns is how many connections there are, open or not.
-func (p *Pool) Conns() int { return len(p.posters) }
+// Conns is how many connections there are to each API, open or not.
+func (p *Pool) Conns() int { return p.conns }
 
 // Add puts a publication into the next request of a connection; channel is its name as JSON, key the value of its tag, below 0 for
 // none.
 func (p *Pool) Add(turn int, channel, data []byte, key int, it Item) {
-	p.posters[turn%len(p.posters)].add(channel, data, key, it)
+	if p.apis > 1 {
+		p.waiting[place{it.Ref, it.Seq}] = &heard{left: p.apis}
+	}
+	for at := turn % p.conns; at < len(p.posters); at += p.conns {
+		p.posters[at].add(channel, data, key, it)
+	}
+}
+
+// tell passes on what a server says of a publication, once all have spoken.
+func (p *Pool) tell(it Item, err error) {
+	if p.apis > 1 {
+		at := place{it.Ref, it.Seq}
+		h := p.waiting[at]
+		h.left--
+		h.err = cmp.Or(h.err, err)
+		if h.left > 0 {
+			return
+		}
+		delete(p.waiting, at)
+		err = h.err
+	}
+	p.answered(it, err)
 }
 
 // Flush sends the requests that are being made. What cannot be sent is answered by its error.
@@ -72,6 +108,7 @@ func (p *Pool) Close() { p.closing = true }
 // poster is one connection.
 type poster struct {
 	pool  *Pool
+	api   API
 	slot  uint32
 	state state
 	next  []byte // commands of the request that is being made
@@ -116,7 +153,7 @@ func (p *poster) flush() {
 	if p.n == 0 {
 		return
 	}
-	api, l := &p.pool.api, p.pool.l
+	api, l := &p.api, p.pool.l
 	path, head, body, tail := api.Path, "", p.next, ""
 	if p.n == 1 {
 		body = body[len(`{"publish":`) : len(body)-1]
@@ -225,16 +262,16 @@ func (p *poster) judge(r *answer.Answer) {
 	if n == 1 || r.Code != 200 {
 		err := r.Err()
 		for _, it := range items {
-			p.pool.answered(it, err)
+			p.pool.tell(it, err)
 		}
 		return
 	}
 	replies, err := batch(r.Body, n)
 	for i, it := range items {
 		if err == nil && replies[i].refused() {
-			p.pool.answered(it, fmt.Errorf("the API of the target refused a publication: %s", replies[i].Error))
+			p.pool.tell(it, fmt.Errorf("the API of the target refused a publication: %s", replies[i].Error))
 		} else {
-			p.pool.answered(it, err)
+			p.pool.tell(it, err)
 		}
 	}
 }
@@ -267,7 +304,7 @@ func (p *poster) fail(err error) {
 	p.sizes, p.asked = nil, p.asked[n:]
 	for _, it := range items {
 		if !p.pool.closing {
-			p.pool.answered(it, err)
+			p.pool.tell(it, err)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func (o *outcomes) told(it Item, err error) {
 
 // asked is a poster that waits for the answers to requests of so many publications.
 func asked(o *outcomes, sizes ...int) *poster {
-	p := New(API{}, 1, o.told).posters[0]
+	p := New([]API{{}}, 1, o.told).posters[0]
 	for i, n := range sizes {
 		p.sizes = append(p.sizes, n)
 		for k := range n {
@@ -77,5 +77,39 @@ func TestWhatIsGivenUpIsToldOnce(t *testing.T) {
 	p.sizes, p.n = []int{1}, 0
 	if p.fail(errors.New("gone")); len(o) != 3 {
 		t.Errorf("told after Close: %q", o)
+	}
+}
+
+// What one of several servers refuses, or does not answer, was not published.
+func TestAPublicationIsConfirmedWhenAllServersHave(t *testing.T) {
+	var o outcomes
+	p := New([]API{{}, {}}, 3, o.told)
+	for seq := range uint32(4) {
+		p.Add(1, []byte(`"news"`), []byte(`{}`), -1, Item{Ref: 5, Seq: seq + 1})
+	}
+	if p.Conns() != 3 || len(p.posters) != 6 || len(p.posters[1].asked) != 4 || len(p.posters[4].asked) != 4 {
+		t.Fatalf("%d connections; asked %d and %d", len(p.posters), len(p.posters[1].asked), len(p.posters[4].asked))
+	}
+	first, second := p.posters[1], p.posters[4]
+	for _, one := range []*poster{first, second} {
+		one.sizes, one.n, one.next = []int{1, 1, 2}, 0, nil
+	}
+	ok, refused := response(`{"result":{}}`), response(`{"error":{"code":102}}`)
+	steps := []struct {
+		one  *poster
+		said []byte
+		told int
+	}{{first, ok, 0}, {first, refused, 0}, {second, ok, 1}, {second, ok, 2}}
+	for i, s := range steps {
+		if err := s.one.read(s.said); err != nil || len(o) != s.told {
+			t.Fatalf("after answer %d: %v, told %q", i, err, o)
+		}
+	}
+	first.fail(errors.New("gone"))
+	if err := second.read(response(`{"replies":[{"publish":{}},{"publish":{}}]}`)); err != nil {
+		t.Fatal(err)
+	}
+	if len(o) != 4 || o[0] != "5/1 ok" || !strings.Contains(o[1], "102") || o[2] != "5/3 gone" || o[3] != "5/4 gone" || len(p.waiting) != 0 {
+		t.Errorf("told %q, %d waiting", o, len(p.waiting))
 	}
 }
