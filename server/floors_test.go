@@ -119,7 +119,7 @@ var bannedCalls = []home{
 	{"slog.SetDefault", nil, "use the *slog.Logger of your Config"},
 }
 
-var goHomes = home{"go", []string{"", "loop/...", "pool/worker", "server/broker/...", "loadtest"},
+var goHomes = home{"go", []string{"", "loop/...", "pool/worker", "server/broker/...", "loadtest", "loadtest/fleet/..."},
 	"goroutines are started by the loop, by pool/worker and by main; submit a worker.Job, or let Program run it in its errgroup"}
 
 // Hard limits; the goals (file 80–350 lines, function p95 ≤ 50) are in style.md.
