@@ -2,9 +2,12 @@ package loadtest
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"shoal/loadtest/engine"
 	"shoal/loadtest/observe"
+	"shoal/loadtest/timeline"
 )
 
 // complete fills the report from what the engine counted. stopped is what ended the test early.
@@ -31,6 +34,7 @@ func (r *run) complete(stopped error) {
 	v.Expected = v.Received + v.Lost + v.LostDead
 	conns.Setup = quantiles(res.Setup)
 	rep.Observed = observe.Compare(r.before.Measures, r.after.Measures, r.after.at.Sub(r.before.at))
+	r.timeline(&res)
 	switch {
 	case r.press != nil:
 		r.completePressure(v, &c, &res)
@@ -53,9 +57,10 @@ func (r *run) complete(stopped error) {
 			rep.Others.Latency = quantiles(res.Latency)
 		}
 	}
-	if r.cfg.ServerPID > 0 {
-		rep.Cost = rep.cost(r.cfg.ServerPID)
+	if pid := r.cfg.serverPID(); pid > 0 {
+		rep.Cost = rep.cost(pid)
 	}
+	rep.Figures = observe.Figures(rep.facts())
 	if stopped != nil {
 		rep.Failures = append(rep.Failures, stopped.Error())
 	}
@@ -81,4 +86,31 @@ func delivery(v Verified, c *engine.Snapshot, own []engine.Publication) *Deliver
 		d.PerSecond = float64(c.Received) / float64(took) * 1e9
 	}
 	return d
+}
+
+// distributions are those to be drawn, by name; empty ones are left out.
+func distributions(all map[string]timeline.Histogram) (out []timeline.Distribution) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if d := timeline.Points(name, all[name]); d != nil {
+			out = append(out, *d)
+		}
+	}
+	return out
+}
+
+// timeline completes that of the report.
+func (r *run) timeline(res *engine.Results) {
+	t := r.report.Timeline
+	for _, w := range res.Windows {
+		t.Windows = append(t.Windows, Window{
+			float64(w.From-r.began.UnixNano()) / 1e9, w.Count, float64(w.P50) / 1e3, float64(w.P99) / 1e3, float64(w.Max) / 1e3,
+		})
+	}
+	receipts := "each receipt"
+	if r.cfg.Scenario == Echo {
+		receipts = "round trip"
+	}
+	t.Distributions = distributions(map[string]timeline.Histogram{
+		receipts: res.Latency, "setting up": res.Setup, "confirmation": res.Answer, "coming back": res.Return, "replacing": res.Replace,
+	})
 }

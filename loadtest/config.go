@@ -71,12 +71,12 @@ type Config struct {
 	// SubscriptionTokens are JWTs for subscribe, by channel; channels, slow, storm: nil = none.
 	SubscriptionTokens map[string]string
 
-	Metrics   string        // address of the target's metrics; "" = http://host:port/metrics, if it is there
-	Expect    string        // figures to reach, as in p99=20ms,rss_growth=64MB; see figures
-	Wait      time.Duration // how long to wait for the target to listen, when it does not yet; 0 = not at all
-	ServerPID int           // process to measure; 0 = none
-	BusyPoll  bool          // never sleep; see engine.Config
-	Hold      bool          // keep the connections at the end until the control input ends
+	Metrics    string        // addresses of the target's metrics, of each process one, with commas; "" = http://host:port/metrics, if it is there
+	Expect     string        // figures to reach, as in p99=20ms,rss_growth=64MB; see figures
+	Wait       time.Duration // how long to wait for the target to listen, when it does not yet; 0 = not at all
+	ServerPIDs []int         // processes to measure, all of the target; none = it is not measured
+	BusyPoll   bool          // never sleep; see engine.Config
+	Hold       bool          // keep the connections at the end until the control input ends
 }
 
 // Surroundings is what a load test needs from its process.
@@ -183,13 +183,24 @@ func (c Config) Validate() error {
 	check(c.EchoPath == "" || c.Scenario == Echo, "--echo-path is for --scenario echo")
 	for name, v := range map[string]float64{
 		"rate": c.ConnectRate, "publish-rate": c.PublishRate, "message-rate": c.MessageRate, "window": float64(c.Window),
-		"burst": float64(c.Burst), "active": float64(c.Active), "server-pid": float64(c.ServerPID), "duration": float64(c.Duration),
+		"burst": float64(c.Burst), "active": float64(c.Active), "duration": float64(c.Duration),
 		"settle": float64(c.Settle), "grace": float64(c.Grace), "timeout": float64(c.Timeout), "step-timeout": float64(c.StepTimeout), "wait": float64(c.Wait),
 		"stuck": float64(c.Stuck), "stall": float64(c.Stall), "keys": float64(c.Keys), "channels": float64(c.Channels), "subscriptions": float64(c.Subscriptions),
 	} {
 		check(v >= 0, "--%s is below zero", name)
 	}
+	for _, pid := range c.ServerPIDs {
+		check(pid > 0, "--server-pid %d is no process id", pid)
+	}
 	return errors.Join(errs...)
+}
+
+// serverPID is a process of the target, 0 when none is known.
+func (c *Config) serverPID() int {
+	if len(c.ServerPIDs) == 0 {
+		return 0
+	}
+	return c.ServerPIDs[0]
 }
 
 const sourcesMax = 60_000

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"shoal/loadtest/units"
 )
 
 // Expectation is a figure the test is to reach, beside the promises that always hold, and what it was.
@@ -13,6 +15,21 @@ type Expectation struct {
 	Limit float64  `json:"limit"` // in microseconds, bytes, or a number, as the name demands
 	Value *float64 `json:"value"` // nil = not measured
 	Met   bool     `json:"met"`
+}
+
+// Words are what the expectation is of, its limit and its value, as people read them; value is empty when it was not measured.
+func (e Expectation) Words() (what, limit, value string) {
+	f := figureOf(e.Name)
+	if f == nil { // of another version
+		f = &figure{what: e.Name, write: units.Number}
+	}
+	if limit = "at most " + f.write(e.Limit); f.least {
+		limit = "at least " + f.write(e.Limit)
+	}
+	if e.Value != nil {
+		value = f.write(*e.Value)
+	}
+	return f.what, limit, value
 }
 
 // figure is something that can be expected.

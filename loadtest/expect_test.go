@@ -77,7 +77,7 @@ func TestExpectationsDecideTheOutcomeOfATest(t *testing.T) {
 		{Echo, "p99=1h", nil},
 	} {
 		cfg := small(addr, c.scenario)
-		cfg.ServerPID, cfg.Expect = self(), c.expect
+		cfg.ServerPIDs, cfg.Expect = []int{self()}, c.expect
 		r, err := try(t, t.Context(), cfg, Surroundings{})
 		if r == nil || r.OK != (len(c.fails) == 0) || (err == nil) != r.OK || len(r.Failures) != len(c.fails) || len(r.Expectations) == 0 {
 			t.Fatalf("%s, --expect %s: %v %+v", c.scenario, c.expect, err, r)

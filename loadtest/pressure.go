@@ -38,7 +38,7 @@ func (r *run) pressure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.netstat[0] = observe.ReadAccepts(r.proc, cfg.ServerPID)
+	p.netstat[0] = observe.ReadAccepts(r.proc, cfg.serverPID())
 	r.remember()
 	r.event("publishing", r.counts())
 	if err := r.d.Order(engine.Order{Flow: &engine.Flow{Rate: cfg.PublishRate, Random: cfg.Random}}); err != nil {
@@ -59,14 +59,14 @@ func (r *run) pressure(ctx context.Context) error {
 	err = errors.Join(err, r.task(rest, "awaiting the rest", engine.Order{Drain: &engine.Drain{Grace: cfg.Grace}}))
 	r.mark(markTraffic)
 	r.event("delivered", r.counts())
-	p.netstat[1] = observe.ReadAccepts(r.proc, cfg.ServerPID)
+	p.netstat[1] = observe.ReadAccepts(r.proc, cfg.serverPID())
 	_ = r.look(ctx, &r.after) // a target that has ended fails the test otherwise
 	return r.settle(ctx, err)
 }
 
 // remember takes the present memory for that before.
 func (r *run) remember() {
-	r.press.memory = Memory{Before: observe.ResidentBytes(r.proc, r.cfg.ServerPID), KernelBefore: observe.TCPBytes(r.proc, r.cfg.ServerPID)}
+	r.press.memory = Memory{Before: observe.ResidentBytes(r.proc, r.cfg.ServerPIDs), KernelBefore: observe.TCPBytes(r.proc, r.cfg.serverPID())}
 	r.press.samples.peak, r.press.samples.kernel = 0, 0
 }
 

@@ -92,17 +92,13 @@ func (r *run) completePressure(v Verified, c *engine.Snapshot, res *engine.Resul
 		Channels: r.cfg.Channels, Subscriptions: r.cfg.Subscriptions,
 		AskedRate: r.cfg.PublishRate, Published: c.Published, Answered: c.Answered, Refused: c.Refused, Verified: v, Told: c.Told,
 		Latency: quantiles(res.Latency), Answer: quantiles(res.Answer), Samples: r.press.samples.all,
+		Windows: r.report.Timeline.Windows,
 	}
 	p.ReceiversMin, p.ReceiversMax = res.ReceiversRange()
 	if c.Published == 0 {
 		return
 	}
 	r.report.Pressure = p
-	for _, w := range res.Windows {
-		p.Windows = append(p.Windows, Window{
-			float64(w.From-r.began.UnixNano()) / 1e9, w.Count, float64(w.P50) / 1e3, float64(w.P99) / 1e3, float64(w.Max) / 1e3,
-		})
-	}
 	r.press.watched(p, r.report)
 	p.Expected += c.Told + c.Unseen + res.Outcome.Unseen + res.Outcome.Silent + c.LostGone
 	from, to := r.report.mark(markIdle), r.report.mark(markTraffic)

@@ -27,7 +27,7 @@ func TestManyChannelsReachEachReceiverOnceAndInOrder(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := small(addr, Channels)
-			cfg.ServerPID = self()
+			cfg.ServerPIDs = []int{self()}
 			c.change(&cfg)
 			r, err := try(t, t.Context(), cfg, Surroundings{})
 			well(t, r, err)
@@ -59,7 +59,7 @@ func TestThoseWhoDoNotReadLoseNothingSilently(t *testing.T) {
 			addr, _ := serve(t, flags)
 			cfg := small(addr, Slow)
 			cfg.Encoding, cfg.Connections, cfg.Stuck, cfg.Stall, cfg.PayloadBytes, cfg.PublishRate = encoding, 30, 10, 2*time.Second, 20_000, 60
-			cfg.ServerPID, cfg.Duration = self(), 500*time.Millisecond
+			cfg.ServerPIDs, cfg.Duration = []int{self()}, 500*time.Millisecond
 			r, err := calmly(t, cfg)
 			if err != nil || !r.OK {
 				t.Fatal(err)
@@ -106,7 +106,7 @@ func TestAllComeBackFromAStorm(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := small(addr, Storm)
-			cfg.ServerPID = self()
+			cfg.ServerPIDs = []int{self()}
 			c.change(&cfg)
 			r, err := try(t, t.Context(), cfg, Surroundings{})
 			well(t, r, err)

@@ -4,8 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
+
+	"shoal/loadtest/units"
 )
 
 // progress shows how far the test is: on a terminal one line that rewrites itself, elsewhere a line now and then.
@@ -114,11 +115,4 @@ func (r *run) event(name string, more map[string]any) {
 	_, _ = r.s.Events.Write(append(line, '\n')) // a reader that has gone does not end the test
 }
 
-// grouped writes a number with thousands apart.
-func grouped(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
+func grouped(n int) string { return units.Grouped(n) }

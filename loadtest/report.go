@@ -10,6 +10,7 @@ import (
 	"shoal/loadtest/engine"
 	"shoal/loadtest/engine/tally"
 	"shoal/loadtest/observe"
+	"shoal/loadtest/timeline"
 )
 
 // Report is the outcome of a load test. Its JSON form is stable: fields are added, never renamed. A part that does not apply is
@@ -36,6 +37,8 @@ type Report struct {
 	Observed    *observe.Observed `json:"target_metrics,omitempty"`
 	Marks       []Mark            `json:"marks"`
 	Cost        *Cost             `json:"server_cost,omitempty"`
+	Figures     []observe.Figure  `json:"figures,omitempty"`
+	Timeline    *Timeline         `json:"timeline,omitempty"`
 	Causes      map[string]int    `json:"causes,omitempty"` // why connections ended early or messages were refused, and how many
 
 	Expectations []Expectation `json:"expectations,omitempty"`
@@ -132,14 +135,7 @@ type Quantiles struct {
 }
 
 // Mark is a moment of the test with what the processes had used until then.
-type Mark struct {
-	Name     string           `json:"name"`
-	Seconds  float64          `json:"seconds"` // since the start
-	Ready    int              `json:"ready"`
-	Received int              `json:"received"` // messages of this run and of others
-	Server   *observe.Process `json:"server,omitempty"`
-	Self     *observe.Process `json:"loadtest,omitempty"`
-}
+type Mark = observe.Moment
 
 // Cost is what the server's process used, from one mark to another.
 type Cost struct {
@@ -153,6 +149,13 @@ type Cost struct {
 	IdlePercent      float64 `json:"idle_cpu_percent"`          // of one processor: connected → idle
 	LoadtestRSSBytes float64 `json:"loadtest_rss_bytes"`        // of this process, per connection
 	LoadtestUS       float64 `json:"loadtest_cpu_us,omitempty"` // of this process, per delivery or echo
+}
+
+// Timeline is how a test went from its start to its end.
+type Timeline struct {
+	Samples       []timeline.Sample       `json:"samples"`
+	Windows       []Window                `json:"windows,omitempty"`
+	Distributions []timeline.Distribution `json:"distributions,omitempty"`
 }
 
 // quantiles describes h; nil when it is empty.
@@ -297,3 +300,25 @@ func (r *Report) cost(pid int) *Cost {
 }
 
 func us(d time.Duration) float64 { return float64(d) / 1e3 }
+
+// facts are what the figures are made of.
+func (r *Report) facts() observe.Facts {
+	f := observe.Facts{Connections: r.Connections.Ready, Start: r.mark(markStart), Full: r.mark(markIdle)}
+	between := func(kind observe.Kind, from, to string) {
+		if a, b := r.mark(from), r.mark(to); a != nil && b != nil {
+			f.Stretches = append(f.Stretches, observe.Stretch{Kind: kind, From: a, To: b})
+		}
+	}
+	between(observe.Connecting, markStart, markConnected)
+	between(observe.Holding, markConnected, markIdle)
+	between(observe.Sending, markIdle, markTraffic)
+	if r.Scenario == Idle { // the traffic is made by others
+		between(observe.Sending, markIdle, markHeld)
+	}
+	for i := len(r.Marks) - 1; i > 0 && f.End == nil; i-- {
+		if r.Marks[i].Measures != nil {
+			f.End = &r.Marks[i]
+		}
+	}
+	return f
+}

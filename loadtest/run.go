@@ -8,12 +8,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"shoal/loadtest/engine"
 	"shoal/loadtest/observe"
+	"shoal/loadtest/timeline"
+	"shoal/loadtest/watch"
 	"shoal/tuning"
 )
 
@@ -47,15 +50,17 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*Report, error) {
 		return nil, err
 	}
 	cfg.await(ctx, t)
-	if cfg.ServerPID > 0 {
-		if _, err := observe.ReadProcess(proc, strconv.Itoa(cfg.ServerPID)); err != nil {
-			return nil, fmt.Errorf("--server-pid %d cannot be read: %w; give the process id of a server on this host", cfg.ServerPID, err)
+	for _, pid := range cfg.ServerPIDs {
+		if _, err := observe.ReadProcess(proc, strconv.Itoa(pid)); err != nil {
+			return nil, fmt.Errorf("--server-pid %d cannot be read: %w; give the process id of a server on this host", pid, err)
 		}
 	}
 	r := &run{cfg: cfg, s: s, proc: proc, began: s.Clock(), ended: make(chan error, 1), control: make(chan string)}
-	if r.metrics, err = cfg.metricsSource(t); err != nil {
+	sources, err := cfg.metricsSources(t)
+	if err != nil {
 		return nil, err
 	}
+	r.observer = &observe.Observer{Proc: proc, PIDs: cfg.ServerPIDs, Sources: sources}
 	if cfg.Scenario.presses() {
 		r.press = &press{}
 	}
@@ -79,9 +84,11 @@ type run struct {
 	cfg      Config
 	s        Surroundings
 	d        engine.Driver
-	press    *press         // nil for idle, fanout and echo
-	metrics  observe.Source // of the target
-	before   reading        // before the traffic
+	press    *press // nil for idle, fanout and echo
+	observer *observe.Observer
+	watch    *watch.Watch
+	mute     bool    // the target told no metrics when it was first asked
+	before   reading // before the traffic
 	after    reading
 	proc     fs.FS
 	show     *progress
@@ -101,7 +108,9 @@ func (r *run) run(outer context.Context) (*Report, error) {
 	if r.s.Control != nil {
 		go listen(r.s.Control, r.control, ctx.Done())
 	}
+	r.watch = watch.Start(watch.Config{Clock: r.s.Clock, Began: r.began, Observer: r.observer, Count: r.count})
 	err := r.phases(ctx)
+	r.report.Timeline = &Timeline{Samples: r.watch.Stop()}
 	switch {
 	case outer.Err() != nil:
 		r.report.Interrupted = true
@@ -195,7 +204,7 @@ type reading struct {
 // look reads the metrics of the target; that there are none is an error only where they were asked for.
 func (r *run) look(ctx context.Context, into *reading) (err error) {
 	into.at = r.s.Clock()
-	if into.Measures, err = r.metrics.Read(context.WithoutCancel(ctx)); r.cfg.Metrics != "" {
+	if into.Measures, err = r.observer.Measures(context.WithoutCancel(ctx)); r.cfg.Metrics != "" {
 		return err
 	}
 	return nil
@@ -335,20 +344,25 @@ func (r *run) tellOthers() {
 	}
 }
 
-// mark notes what the processes have used until now.
+// mark notes what the processes have used until now. At rest the target is asked for its metrics, too.
 func (r *run) mark(name string) Mark {
 	c := r.d.Snapshot()
-	m := Mark{Name: name, Seconds: r.s.Clock().Sub(r.began).Seconds(), Ready: c.Ready, Received: c.Received + c.Others}
-	if p, err := observe.ReadProcess(r.proc, "self"); err == nil {
-		m.Self = &p
+	m := Mark{
+		Name: name, Seconds: r.s.Clock().Sub(r.began).Seconds(), Ready: c.Ready, Received: c.Received + c.Others, Heartbeats: c.Pongs + c.PingFrames,
 	}
-	if r.cfg.ServerPID > 0 {
-		if p, err := observe.ReadProcess(r.proc, strconv.Itoa(r.cfg.ServerPID)); err == nil {
-			m.Server = &p
-		}
+	atRest := slices.Contains([]string{markStart, markConnected, markIdle, markAfter, markHeld}, name)
+	if err := r.observer.Look(context.Background(), &m, atRest && !r.mute); err != nil {
+		r.mute = true
+		r.watch.Mute()
 	}
 	r.report.Marks = append(r.report.Marks, m)
 	return m
+}
+
+// count tells the timeline what the engine counted.
+func (r *run) count(into *timeline.Reading) {
+	c := r.d.Snapshot()
+	into.Ready, into.Dialed, into.Received = c.Ready, c.Dialed, c.Received+c.Others
 }
 
 // closeTime bounds the good-bye; what is left then is cut.

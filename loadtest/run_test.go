@@ -17,7 +17,7 @@ func TestIdleHoldsAndAnswersPings(t *testing.T) {
 	addr, _ := serve(t, map[string]any{"client.ping_interval": "2s", "client.pong_timeout": "1s"})
 	for _, encoding := range []string{"json", "protobuf"} {
 		cfg := small(addr, Idle)
-		cfg.Encoding, cfg.Duration, cfg.ServerPID = encoding, 2200*time.Millisecond, self()
+		cfg.Encoding, cfg.Duration, cfg.ServerPIDs = encoding, 2200*time.Millisecond, []int{self()}
 		r, err := try(t, t.Context(), cfg, Surroundings{})
 		well(t, r, err)
 		if r.Heartbeat.Pings < 300 || r.Heartbeat.Pongs != r.Heartbeat.Pings {
@@ -44,7 +44,7 @@ func TestFanoutReachesEverybodyOnceAndInOrder(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := small(addr, Fanout)
-			cfg.Publications, cfg.ServerPID, cfg.Settle = 10, self(), 50*time.Millisecond
+			cfg.Publications, cfg.ServerPIDs, cfg.Settle = 10, []int{self()}, 50*time.Millisecond
 			c.change(&cfg)
 			r, err := try(t, t.Context(), cfg, Surroundings{})
 			well(t, r, err)
@@ -231,7 +231,7 @@ func TestWrongTargetsAreExplained(t *testing.T) {
 		{"no name", func(c *Config) { c.Target = "ws://no.such.host.invalid" }, "cannot be resolved"},
 		{"port", func(c *Config) { c.Target = "127.0.0.1:99999" }, "99999"},
 		{"too many", func(c *Config) { c.Connections = 90_000_000 }, "descriptors"},
-		{"process", func(c *Config) { c.ServerPID = 1 << 30 }, "--server-pid"},
+		{"process", func(c *Config) { c.ServerPIDs = []int{1 << 30} }, "--server-pid"},
 		{"scenario", func(c *Config) { c.Scenario = "party" }, "idle, fanout, echo"},
 		{"payload", func(c *Config) { c.PayloadBytes = 3 }, "--payload"},
 	} {

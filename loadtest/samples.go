@@ -64,7 +64,7 @@ func (r *run) sample() {
 	}
 	if now := r.s.Clock(); p.samples.due(now) {
 		p.samples.add(now, Sample{
-			now.Sub(r.began).Seconds(), r.d.Snapshot().Ready, observe.ResidentBytes(r.proc, r.cfg.ServerPID), observe.TCPBytes(r.proc, r.cfg.ServerPID),
+			now.Sub(r.began).Seconds(), r.d.Snapshot().Ready, observe.ResidentBytes(r.proc, r.cfg.ServerPIDs), observe.TCPBytes(r.proc, r.cfg.serverPID()),
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"shoal/loadtest/observe"
+	"shoal/loadtest/units"
 )
 
 // WriteTable writes the report for a person to read.
@@ -198,26 +199,6 @@ func byCount(n map[string]int) []string {
 	return texts
 }
 
-// micros writes microseconds in a fitting unit.
-func micros(us float64) string {
-	switch {
-	case us < 1000:
-		return fmt.Sprintf("%.0f µs", us)
-	case us < 1e6:
-		return fmt.Sprintf("%.2f ms", us/1e3)
-	default:
-		return fmt.Sprintf("%.2f s", us/1e6)
-	}
-}
+func micros(us float64) string { return units.Micros(us) }
 
-// size writes bytes in a fitting unit.
-func size(n float64) string {
-	switch {
-	case n < 10_000:
-		return fmt.Sprintf("%.0f B", n)
-	case n < 10e6:
-		return fmt.Sprintf("%.1f KB", n/1e3)
-	default:
-		return fmt.Sprintf("%.1f MB", n/1e6)
-	}
-}
+func size(n float64) string { return units.Size(n) }

@@ -96,20 +96,23 @@ func lookUp(ctx context.Context, u *url.URL) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addrs[0], uint16(port)), nil
 }
 
-// metricsSource is where Config.Metrics says, or where the target has them by default.
-func (c *Config) metricsSource(t target) (s observe.Source, err error) {
+// metricsSources are where Config.Metrics says, or where the target has them by default.
+func (c *Config) metricsSources(t target) (all []observe.Source, err error) {
 	if c.Metrics == "" {
-		return observe.Source{Remote: t.remote, Host: t.host, Path: "/metrics"}, nil
+		return []observe.Source{{Remote: t.remote, Host: t.host, Path: "/metrics"}}, nil
 	}
-	u, err := url.Parse(c.Metrics)
-	if err != nil || u.Scheme != "http" {
-		return s, fmt.Errorf("--metrics %q is no plain HTTP address; write it as http://host:port/metrics", c.Metrics)
+	for text := range strings.SplitSeq(c.Metrics, ",") {
+		u, err := url.Parse(strings.TrimSpace(text))
+		if err != nil || u.Scheme != "http" {
+			return nil, fmt.Errorf("--metrics %q is no plain HTTP address; write it as http://host:port/metrics, several with commas", text)
+		}
+		s := observe.Source{Host: u.Host, Path: u.RequestURI()}
+		if s.Remote, err = lookUp(context.Background(), u); err != nil {
+			return nil, fmt.Errorf("--metrics %q: %w", text, err)
+		}
+		all = append(all, s)
 	}
-	if s.Remote, err = lookUp(context.Background(), u); err != nil {
-		return s, fmt.Errorf("--metrics %q: %w", c.Metrics, err)
-	}
-	s.Host, s.Path = u.Host, u.RequestURI()
-	return s, nil
+	return all, nil
 }
 
 const waitPeriod = 50 * time.Millisecond // between two looks at a target that does not listen yet

@@ -211,7 +211,7 @@ func coded(code uint32, n uint64) metrics.Labeled {
 func (p *Program) memorySnapshot() metrics.MemorySnapshot {
 	buffers, bytes := p.buffers.InUse()
 	f := watch.NewRuntime().Read()
-	return metrics.MemorySnapshot{GCPercent: f.Percent, MemoryLimit: f.Limit, Buffers: buffers, BufferBytes: bytes, SharedBytes: p.loops.Stats().HeldBytes, InternedStrings: p.node.Stats().Interned.Load()}
+	return metrics.MemorySnapshot{GCPercent: f.Percent, MemoryLimit: f.Limit, HeapLive: f.Live, Buffers: buffers, BufferBytes: bytes, SharedBytes: p.loops.Stats().HeldBytes, InternedStrings: p.node.Stats().Interned.Load()}
 }
 
 // overloadSnapshot gives the source of what is left undone; nil while that is nothing ever.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"shoal/loadtest/units"
 )
 
 // docs is where the curves are.
@@ -152,7 +154,7 @@ func TestReportsBecomeTables(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		} else {
 			for i := range got {
-				if got[i].Panel != want[i].Panel || got[i].Series != want[i].Series || number(got[i].X) != number(want[i].X) || number(got[i].Y) != number(want[i].Y) {
+				if got[i].Panel != want[i].Panel || got[i].Series != want[i].Series || units.Number(got[i].X) != units.Number(want[i].X) || units.Number(got[i].Y) != units.Number(want[i].Y) {
 					t.Errorf("%s: %v, want %v", name, got[i], want[i])
 				}
 			}
@@ -200,7 +202,8 @@ func TestDrawingsShowEveryPointWithinTheirAxes(t *testing.T) {
 		t.Errorf("%d dots", n)
 	}
 	for i, p := range f.Panels {
-		a := newAxes(p, rows, float64(i)*width/2, width/2)
+		at := float64(i) * width / 2
+		a := newAxes(p, rows, box{at + left, at + width/2 - right, height - bottom, top})
 		for _, r := range a.rows {
 			if x, y := a.x(r.X), a.y(r.Y); x < a.x0 || x > a.x1 || y < a.y1 || y > a.y0 {
 				t.Errorf("%v at %g, %g is outside", r, x, y)
@@ -211,7 +214,7 @@ func TestDrawingsShowEveryPointWithinTheirAxes(t *testing.T) {
 
 func TestTicksAreRound(t *testing.T) {
 	for span, want := range map[float64]float64{0: 1, 1: 0.2, 4.4: 1, 9: 2, 12: 2.5, 60: 20, 130: 50, 0.003: 0.001} {
-		if got := tick(span); number(got) != number(want) {
+		if got := tick(span); units.Number(got) != units.Number(want) {
 			t.Errorf("%g: %g, want %g", span, got, want)
 		}
 	}

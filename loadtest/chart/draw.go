@@ -6,6 +6,8 @@ import (
 	"html"
 	"math"
 	"slices"
+
+	"shoal/loadtest/units"
 )
 
 // Figure says how a table is drawn: side by side, a panel for each kind of value.
@@ -26,6 +28,17 @@ type Panel struct {
 	From    float64
 	To      float64 // From to To is shaded, when it is above From
 	Between string  // what happens there
+
+	LabelX, LabelY func(float64) string // write a tick; nil = units.Number
+	TicksX         []float64            // nil = round ones
+	LowX, HighX    float64              // the axis of X goes from one to the other at least
+	Events         []Event
+}
+
+// Event is something that happened at an X: a line from top to bottom.
+type Event struct {
+	At   float64
+	Name string
 }
 
 const (
@@ -68,7 +81,8 @@ func Draw(f Figure, rows []Row) []byte {
 	})
 	each := width / float64(max(len(panels), 1))
 	for i, p := range panels {
-		a := newAxes(p, rows, float64(i)*each, each)
+		at := float64(i) * each
+		a := newAxes(p, rows, box{at + left, at + each - right, height - bottom, top})
 		a.draw(&b)
 		for k, name := range names {
 			a.line(&b, k, name)
@@ -103,19 +117,28 @@ func legend(b *bytes.Buffer, names []string) {
 	}
 }
 
+// box is where the axes are in the drawing; y1 is the upper end.
+type box struct{ x0, x1, y0, y1 float64 }
+
 // axes is a panel with its scales.
 type axes struct {
 	Panel
-	rows           []Row
-	choices        []float64 // with Each
-	x0, x1, y0, y1 float64   // on the page
-	low, high      float64   // of X
-	least, most    float64   // of Y
-	step           float64   // between the ticks of Y
+	box
+	rows        []Row
+	choices     []float64 // with Each
+	low, high   float64   // of X
+	least, most float64   // of Y
+	step        float64   // between the ticks of Y
 }
 
-func newAxes(p Panel, all []Row, at, wide float64) *axes {
-	a := &axes{Panel: p, x0: at + left, x1: at + wide - right, y0: height - bottom, y1: top, low: math.Inf(1), high: math.Inf(-1), least: math.Inf(1)}
+func newAxes(p Panel, all []Row, in box) *axes {
+	a := &axes{Panel: p, box: in, low: math.Inf(1), high: math.Inf(-1), least: math.Inf(1)}
+	if a.LabelX == nil {
+		a.LabelX = units.Number
+	}
+	if a.LabelY == nil {
+		a.LabelY = units.Number
+	}
 	for _, r := range all {
 		if r.Panel != p.Name {
 			continue
@@ -126,6 +149,9 @@ func newAxes(p Panel, all []Row, at, wide float64) *axes {
 		if p.Each && !slices.Contains(a.choices, r.X) {
 			a.choices = append(a.choices, r.X)
 		}
+	}
+	if p.HighX > p.LowX {
+		a.low, a.high = min(a.low, p.LowX), max(a.high, p.HighX)
 	}
 	slices.Sort(a.choices)
 	if p.Log {
@@ -175,13 +201,18 @@ func (a *axes) draw(b *bytes.Buffer) {
 		fmt.Fprintf(b, "<text class=\"m\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" font-size=\"11\">%s</text>\n", (a.x(a.From)+a.x(a.To))/2, a.y1+13, text(a.Between))
 	}
 	fmt.Fprintf(b, "<text class=\"t\" x=\"%.1f\" y=\"%.1f\" font-weight=\"600\">%s</text>\n", a.x0-46, a.y1-10, text(a.Y))
+	a.scales(b)
+}
+
+// scales draws the ticks and the line below.
+func (a *axes) scales(b *bytes.Buffer) {
 	for _, v := range a.ticksY() {
 		fmt.Fprintf(b, "<path class=\"g\" d=\"M%.1f %.1fH%.1f\"/><text class=\"m\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", a.x0, a.y(v), a.x1,
-			a.x0-6, a.y(v)+4, number(v))
+			a.x0-6, a.y(v)+4, text(a.LabelY(v)))
 	}
 	for _, v := range a.ticksX() {
 		fmt.Fprintf(b, "<path class=\"a\" d=\"M%.1f %.1fv4\"/><text class=\"m\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n", a.x(v), a.y0, a.x(v),
-			a.y0+18, number(v))
+			a.y0+18, text(a.LabelX(v)))
 	}
 	fmt.Fprintf(b, "<path class=\"a\" d=\"M%.1f %.1fH%.1f\"/><text class=\"m\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n", a.x0, a.y0, a.x1,
 		(a.x0+a.x1)/2, a.y0+36, text(a.X))
@@ -203,6 +234,9 @@ func (a *axes) ticksY() (all []float64) {
 func (a *axes) ticksX() (all []float64) {
 	if a.Each {
 		return a.choices
+	}
+	if a.TicksX != nil {
+		return a.TicksX
 	}
 	step := tick(a.high - a.low)
 	for i := math.Ceil(a.low / step); i*step <= a.high*1.0001; i++ {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	"shoal/loadtest/units"
 )
 
 // Row is one point of a curve.
@@ -23,7 +25,7 @@ func AppendCSV(rows []Row) ([]byte, error) {
 	w := csv.NewWriter(&b)
 	_ = w.Write(header) // a buffer takes everything
 	for _, r := range rows {
-		_ = w.Write([]string{r.Panel, r.Series, number(r.X), number(r.Y)})
+		_ = w.Write([]string{r.Panel, r.Series, units.Number(r.X), units.Number(r.Y)})
 	}
 	w.Flush()
 	return b.Bytes(), w.Error()
@@ -48,10 +50,4 @@ func ParseCSV(text []byte) ([]Row, error) {
 		rows = append(rows, Row{l[0], l[1], x, y})
 	}
 	return rows, nil
-}
-
-// number writes four significant digits.
-func number(v float64) string {
-	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64)
-	return strconv.FormatFloat(v+0, 'f', -1, 64) // +0 takes the sign off a zero
 }

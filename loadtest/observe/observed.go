@@ -173,3 +173,11 @@ func (o *Observed) Ended() (n int) {
 	}
 	return n
 }
+
+// LongestPass is the longest pass of the loops of the target between two readings, at most; 0 when it does not tell.
+func LongestPass(before, after Measures) time.Duration {
+	if all, ok := gained(metricLag, before, after); ok && len(all) > 0 {
+		return time.Duration(all[len(all)-1].high * 1e9)
+	}
+	return 0
+}

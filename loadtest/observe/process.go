@@ -3,23 +3,26 @@ package observe
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Process is what the kernel tells of a process. Sizes are bytes.
+// Process is what the kernel tells of a process, or of several together. Sizes are bytes.
 type Process struct {
-	CPU       time.Duration `json:"cpu_ns"` // user and system time since its start
+	PID       int           `json:"pid,omitempty"` // 0 = this process, or several
+	CPU       time.Duration `json:"cpu_ns"`        // user and system time since its start
 	RSS       int64         `json:"rss_bytes"`
 	RSSAnon   int64         `json:"rss_anon_bytes"`
 	RSSPeak   int64         `json:"rss_peak_bytes"`
 	PSS       int64         `json:"pss_bytes,omitempty"`           // 0 when smaps_rollup may not be read
 	Private   int64         `json:"private_dirty_bytes,omitempty"` // of smaps_rollup
 	Threads   int64         `json:"threads"`
-	Switches  int64         `json:"context_switches"` // of the main thread
-	PreciseNS bool          `json:"-"`                // CPU is from schedstat, to the nanosecond, not from ticks
+	Switches  int64         `json:"context_switches"`             // of the threads there are: it waited
+	Preempted int64         `json:"involuntary_context_switches"` // others came before it
+	PreciseNS bool          `json:"-"`                            // CPU is from schedstat, to the nanosecond, not from ticks
 }
 
 // ReadProcess reads /proc/PID; name is "self" or a number.
@@ -40,12 +43,62 @@ func ReadProcess(proc fs.FS, name string) (p Process, err error) {
 	}
 	fields(string(status), map[string]*int64{
 		"VmRSS": &p.RSS, "RssAnon": &p.RSSAnon, "VmHWM": &p.RSSPeak, "Threads": &p.Threads,
-		"voluntary_ctxt_switches": &p.Switches,
+		"voluntary_ctxt_switches": &p.Switches, "nonvoluntary_ctxt_switches": &p.Preempted, // of the main thread
 	})
+	p.switches(proc, name)
 	if rollup, err := fs.ReadFile(proc, path.Join(name, "smaps_rollup")); err == nil { // needs the same user
 		fields(string(rollup), map[string]*int64{"Pss": &p.PSS, "Private_Dirty": &p.Private})
 	}
 	return p, nil
+}
+
+// ReadProcesses reads several and adds them up.
+func ReadProcesses(proc fs.FS, pids []int) (sum Process, each []Process, err error) {
+	for _, pid := range pids {
+		p, err := ReadProcess(proc, strconv.Itoa(pid))
+		if err != nil {
+			return sum, each, err
+		}
+		p.PID = pid
+		sum.add(&p)
+		each = append(each, p)
+	}
+	if len(pids) == 1 {
+		sum = each[0]
+	}
+	return sum, each, nil
+}
+
+func (p *Process) add(q *Process) {
+	p.CPU += q.CPU
+	p.RSS += q.RSS
+	p.RSSAnon += q.RSSAnon
+	p.RSSPeak += q.RSSPeak
+	p.PSS += q.PSS
+	p.Private += q.Private
+	p.Threads += q.Threads
+	p.Switches += q.Switches
+	p.Preempted += q.Preempted
+	p.PreciseNS = q.PreciseNS
+}
+
+// switches adds up those of all threads; where that cannot be read, it is left at those of the main thread.
+func (p *Process) switches(proc fs.FS, name string) {
+	tasks, err := fs.ReadDir(proc, path.Join(name, "task"))
+	if err != nil {
+		return
+	}
+	var own, others int64
+	for _, t := range tasks {
+		if status, err := fs.ReadFile(proc, path.Join(name, "task", t.Name(), "status")); err == nil { // else it has ended meanwhile
+			var v, n int64
+			fields(string(status), map[string]*int64{"voluntary_ctxt_switches": &v, "nonvoluntary_ctxt_switches": &n})
+			own, others = own+v, others+n
+		}
+	}
+	if own+others > 0 {
+		p.Switches, p.Preempted = own, others
+	}
 }
 
 // fields fills in «Name: number [kB]» lines.
@@ -117,4 +170,34 @@ func cpuOfTasks(proc fs.FS, name string) (sum time.Duration, ok bool) {
 		sum += time.Duration(ns)
 	}
 	return sum, sum > 0
+}
+
+// usageOf is the processor time and the resident memory of processes, from as few files as there are; 0 when one cannot be read.
+func usageOf(proc fs.FS, pids []int) (cpu time.Duration, rss int64) {
+	for _, pid := range pids {
+		c, r := usage(proc, strconv.Itoa(pid))
+		if c == 0 {
+			return 0, 0
+		}
+		cpu, rss = cpu+c, rss+r
+	}
+	return cpu, rss
+}
+
+func usage(proc fs.FS, name string) (cpu time.Duration, rss int64) {
+	stat, err := fs.ReadFile(proc, path.Join(name, "stat"))
+	if err != nil {
+		return 0, 0
+	}
+	if cpu, err = cpuOfStat(string(stat)); err != nil {
+		return 0, 0
+	}
+	if f := strings.Fields(string(stat)[strings.LastIndexByte(string(stat), ')')+1:]); len(f) > 21 {
+		pages, _ := strconv.ParseInt(f[21], 10, 64) // field 24
+		rss = pages * int64(os.Getpagesize())
+	}
+	if ns, ok := cpuOfTasks(proc, name); ok {
+		cpu = ns
+	}
+	return cpu, rss
 }

@@ -54,9 +54,9 @@ type loadtestCommand struct {
 	Resume        bool          `help:"storm: come back by the server's resume tokens."`
 	Tokens        string        `name:"subscription-tokens" placeholder:"FILE" help:"channels, slow, storm: tokens to subscribe with, a line «CHANNEL JWT» for each channel (default: none)."`
 
-	Metrics   string `placeholder:"URL" help:"The server's metrics, read before and after the traffic (default: /metrics on the target's host and port, if they are there)."`
+	Metrics   string `placeholder:"URL,…" help:"The server's metrics, of each of its processes, read before and after the traffic (default: /metrics on the target's host and port, if they are there)."`
 	Expect    string `placeholder:"FIGURE=LIMIT,…" help:"Fail unless these figures are reached: p99, lag, gc, cpu, back (20ms), p99_ratio (2), rss_growth (64MB), rate (75000)."`
-	ServerPID int    `name:"server-pid" placeholder:"PID" help:"Measure this process: its CPU and memory per connection and message."`
+	ServerPID []int  `name:"server-pid" placeholder:"PID,…" help:"Measure this process of the server, or these together: processor time and memory per connection, message and heartbeat."`
 	BusyPoll  bool   `help:"Never sleep, so that the server does not pay for waking this process. Needs a processor of its own."`
 	Hold      bool   `help:"Keep the connections at the end until standard input closes or a signal comes; takes lines «mark NAME»."`
 	Events    bool   `help:"Print a JSON line for every phase to standard output (the table then goes to standard error)."`
@@ -77,7 +77,7 @@ func (c *loadtestCommand) config() loadtest.Config {
 		Channel: c.Channel, Connections: c.Connections, ConnectRate: c.Rate, Window: c.Window, Sources: c.Sources,
 		StepTimeout: c.StepTimeout, PayloadBytes: c.Payload, Duration: c.Duration, Settle: c.Settle, Grace: c.Grace, Timeout: c.Timeout, Wait: c.Wait,
 		Publications: c.Publications, Burst: c.Burst, PublishRate: c.PublishRate, Via: c.Via, EchoPath: c.EchoPath, Active: c.Active,
-		MessageRate: c.MessageRate, ServerPID: c.ServerPID, BusyPoll: c.BusyPoll, Hold: c.Hold,
+		MessageRate: c.MessageRate, ServerPIDs: c.ServerPID, BusyPoll: c.BusyPoll, Hold: c.Hold,
 		Channels: c.Channels, Subscriptions: c.Subscriptions, Random: c.Random, Metrics: c.Metrics, Stuck: c.Stuck, Stall: c.Stall, Keys: c.Keys, Resume: c.Resume, Expect: c.Expect,
 	}
 }

@@ -40,7 +40,9 @@ func full() Sources {
 				APIRequests: []Labeled{{"publish", 9}}, APIErrors: []Labeled{{"107", 1}},
 			}
 		},
-		Memory: func() MemorySnapshot { return MemorySnapshot{SharedBytes: 99, GCPercent: 25, MemoryLimit: 1 << 30} },
+		Memory: func() MemorySnapshot {
+			return MemorySnapshot{SharedBytes: 99, GCPercent: 25, MemoryLimit: 1 << 30, HeapLive: 7 << 20}
+		},
 		Overload: func() OverloadSnapshot {
 			return OverloadSnapshot{
 				Level: 1, Share: 0.25, Signals: []Value{{"lag", 0.75}}, Transitions: []Labeled{{"0,1,lag", 2}, {"1,0,recovered", 1}},

@@ -152,6 +152,7 @@ type MemorySnapshot struct {
 	InternedStrings      int64
 	GCPercent            int   // heap growth that starts a collection
 	MemoryLimit          int64 // that the Go runtime tries to stay below
+	HeapLive             int64 // bytes that the last collection found in use
 }
 
 // OverloadSnapshot is what is left undone because there is too much to do, and why.

@@ -340,6 +340,7 @@ func resourceFamilies() []family {
 		one("shoal_gc_percent", gauge, "Heap growth in percent that starts a collection; -1 = none does.", memory, func(m *MemorySnapshot) float64 { return float64(m.GCPercent) }),
 		one("shoal_memory_limit_bytes", gauge, "Memory the Go runtime tries to stay below; 2^63-1 = no limit.", memory,
 			func(m *MemorySnapshot) float64 { return float64(m.MemoryLimit) }),
+		one("shoal_heap_live_bytes", gauge, "Go heap that the last collection found in use.", memory, func(m *MemorySnapshot) float64 { return float64(m.HeapLive) }),
 		one("shoal_interned_strings", gauge, "Names of users and their infos held.", memory, func(m *MemorySnapshot) float64 { return float64(m.InternedStrings) }),
 	}
 }
