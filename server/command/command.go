@@ -34,6 +34,7 @@ type Process struct {
 type commands struct {
 	Serve    serveCommand    `cmd:"" help:"Run the push server."`
 	Loadtest loadtestCommand `cmd:"" help:"Hold connections against a server, send messages and verify that all arrive."`
+	Report   reportCommand   `cmd:"" help:"Make a page of reports of load tests."`
 	Doctor   doctorCommand   `cmd:"" help:"Say whether this host can hold many connections, and what to change."`
 	Token    tokenCommand    `cmd:"" help:"Print a token for trying things out, or check one."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`

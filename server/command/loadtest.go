@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"shoal/loadtest"
+	"shoal/loadtest/page"
 )
 
 // loadtestCommand is the command line of a load test: its fields become a loadtest.Config.
@@ -61,6 +62,7 @@ type loadtestCommand struct {
 	Hold      bool   `help:"Keep the connections at the end until standard input closes or a signal comes; takes lines «mark NAME»."`
 	Events    bool   `help:"Print a JSON line for every phase to standard output (the table then goes to standard error)."`
 	JSON      string `name:"json" placeholder:"FILE" help:"Write the report as JSON; - is standard output (the table then goes to standard error)."`
+	HTML      string `name:"html" placeholder:"FILE" help:"Write the report as a page with charts, one file that needs no network; «shoal report» makes it of a report in JSON."`
 	Quiet     bool   `short:"q" help:"No live progress."`
 }
 
@@ -112,7 +114,19 @@ func (c *loadtestCommand) Run(ctx context.Context, to Process) error {
 	if report == nil {
 		return err
 	}
-	return errors.Join(err, report.WriteTable(table), c.writeJSON(report, to.Out))
+	return errors.Join(err, report.WriteTable(table), c.writeJSON(report, to.Out), c.writeHTML(report))
+}
+
+// writeHTML writes the page where --html says.
+func (c *loadtestCommand) writeHTML(report *loadtest.Report) error {
+	if c.HTML == "" {
+		return nil
+	}
+	f, err := os.Create(c.HTML)
+	if err != nil {
+		return fmt.Errorf("--html: %w; name a file that can be written", err)
+	}
+	return errors.Join(page.Write(f, page.Input{Report: report}), f.Close())
 }
 
 // readTokens reads a file of channels and their tokens.
