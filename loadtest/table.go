@@ -54,6 +54,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if r.Cost != nil {
 		t.cost(r.Cost, r)
 	}
+	t.figures(r)
 	if r.Observed != nil {
 		t.observed(r.Observed)
 	}
@@ -130,6 +131,30 @@ func (t *table) cost(c *Cost, r *Report) {
 		t.row("after traffic", "%s RSS, %s of it anonymous", size(c.RSSAfter), size(c.RSSAnonAfter))
 	}
 	t.row("this process", "%s RSS for a connection", size(c.LoadtestRSSBytes))
+}
+
+// figures writes those that the parts above do not have.
+func (t *table) figures(r *Report) {
+	if v, ok := observe.Value(r.Figures, observe.FigureHeartbeat); ok {
+		t.row("heartbeat", "%.2f µs of processor time", v)
+	}
+	live, isLive := observe.Value(r.Figures, observe.FigureHeapLive)
+	if v, ok := observe.Value(r.Figures, observe.FigureHeap); ok {
+		t.row("Go heap", "%s for a connection", size(v))
+		if isLive {
+			t.add(", %s of it alive", size(live))
+		}
+	}
+	if v, ok := observe.Value(r.Figures, observe.FigureKernel); ok {
+		t.row("kernel", "%s for a connection", size(v))
+		if slab, ok := observe.Value(r.Figures, observe.FigureSlab); ok {
+			t.add(", %s slab for each socket", size(slab))
+		}
+	}
+	if sent, ok := observe.Value(r.Figures, observe.FigureSegments); ok {
+		again, _ := observe.Value(r.Figures, observe.FigureRetransmits)
+		t.row("TCP segments", "%s, %s sent again", grouped(int(sent)), grouped(int(again)))
+	}
 }
 
 func (t *table) observed(o *observe.Observed) {

@@ -96,8 +96,12 @@ func lookUp(ctx context.Context, u *url.URL) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addrs[0], uint16(port)), nil
 }
 
-// metricsSources are where Config.Metrics says, or where the target has them by default.
+// metricsSources are where Config.Metrics says, or where the target has them by default: several processes behind one port have to be
+// named, since it leads to one of them, each time to another.
 func (c *Config) metricsSources(t target) (all []observe.Source, err error) {
+	if c.Metrics == "" && len(c.ServerPIDs) > 1 {
+		return nil, nil
+	}
 	if c.Metrics == "" {
 		return []observe.Source{{Remote: t.remote, Host: t.host, Path: "/metrics"}}, nil
 	}

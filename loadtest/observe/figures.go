@@ -61,13 +61,18 @@ const (
 	FigureRSS       = "rss_per_connection"
 	FigureHeap      = "heap_per_connection"
 	FigureKernel    = "kernel_per_connection"
+	FigureHeapLive  = "heap_live_per_connection"
+	FigureSlab      = "slab_per_socket"
 	FigureSelfRSS   = "loadtest_rss_per_connection"
+
+	FigureSegments    = "tcp_segments"
+	FigureRetransmits = "tcp_retransmits"
 )
 
 // Reasons why something is not known.
 const (
 	noProcess    = "the target's process is not known: name it with --server-pid"
-	noMetrics    = "the target tells no metrics: name them with --metrics"
+	noMetrics    = "the target tells no metrics: name them with --metrics, of several processes all"
 	noStretch    = "the test had no such part, or ended before its end"
 	noHeartbeat  = "no ping came while connections were held: hold them longer than its interval (--duration, --settle)"
 	noDelivery   = "nothing was delivered"
@@ -201,7 +206,7 @@ func (s *sheet) memory() {
 
 // live is the heap that a collection found in use when all connections were there.
 func (s *sheet) live() {
-	const name, what = "heap_live_per_connection", "Go heap of the target per connection, as its collector found it"
+	const name, what = FigureHeapLive, "Go heap of the target per connection, as its collector found it"
 	switch from, to := s.Start, s.Full; {
 	case from == nil || to == nil || s.Connections == 0:
 		s.missing(name, what, "B", noStretch)
@@ -229,7 +234,7 @@ func (s *sheet) collected() bool {
 // kernel is the memory of sockets.
 func (s *sheet) kernel() {
 	const (
-		slab, whatSlab       = "slab_per_socket", "slab memory of the kernel per socket"
+		slab, whatSlab       = FigureSlab, "slab memory of the kernel per socket"
 		all, whatAll         = "slab_growth_per_socket", "growth of all slab caches of this host per socket"
 		buffers, whatBuffers = "tcp_buffers_per_socket", "memory in the buffers of a socket"
 		sum, whatSum         = FigureKernel, "memory of the kernel per connection, at the ends that are on this host"
@@ -273,9 +278,11 @@ func (s *sheet) kernel() {
 		s.missing(sum, whatSum, "B", g.Unknown[kernel.Slabinfo])
 		return
 	}
-	n := float64(s.Connections)
-	s.add(sum, whatSum, "B", (total+float64(g.Buffers))/n, fmt.Sprintf("%s, %.1f sockets for a connection", s.span(s.Full), each/n),
-		Part{"slab", total / n}, Part{"buffers", float64(g.Buffers) / n})
+	ends, where := 1.0, "one end of a connection is on this host"
+	if each >= 1.5*float64(s.Connections) { // more than two are of others
+		ends, where = 2, "both ends of a connection are on this host"
+	}
+	s.add(sum, whatSum, "B", ends*(total+float64(g.Buffers))/each, over+"; "+where, Part{"slab", ends * total / each}, Part{"buffers", ends * float64(g.Buffers) / each})
 }
 
 // stops are those of the loops and of the collector, over the whole test.
@@ -340,8 +347,8 @@ func (s *sheet) trouble() {
 		name, what, unit, file string
 		of                     func(kernel.Host) int64
 	}{
-		{"tcp_segments", "TCP segments sent on this host", "segments", kernel.SNMP, func(h kernel.Host) int64 { return h.Segments }},
-		{"tcp_retransmits", "TCP segments sent again", "segments", kernel.SNMP, func(h kernel.Host) int64 { return h.Retransmits }},
+		{FigureSegments, "TCP segments sent on this host", "segments", kernel.SNMP, func(h kernel.Host) int64 { return h.Segments }},
+		{FigureRetransmits, "TCP segments sent again", "segments", kernel.SNMP, func(h kernel.Host) int64 { return h.Retransmits }},
 		{"listen_overflows", "connections that found an accept queue full", "connections", kernel.Netstat, func(h kernel.Host) int64 { return h.Overflows }},
 		{"listen_drops", "connections a listening socket dropped", "connections", kernel.Netstat, func(h kernel.Host) int64 { return h.Drops }},
 	} {

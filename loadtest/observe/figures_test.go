@@ -114,6 +114,16 @@ func TestWhatCannotBeKnownSaysWhy(t *testing.T) {
 		}
 	}
 	f := story()
+	f.Connections = 2000 // of which one end is here
+	if v, ok := Value(Figures(f), FigureKernel); !ok || v != 2304 {
+		t.Errorf("with one end on this host it is %g", v)
+	}
+	f = story()
+	f.Full.Host.Sockets = 20_001 // somebody else's, too
+	if v, ok := Value(Figures(f), FigureKernel); !ok || math.Abs(v-460.8) > 1e-6 {
+		t.Errorf("with sockets of others it is %g", v)
+	}
+	f = story()
 	f.Full.Host.Unknown = map[string]string{kernel.Slabinfo: "root only"}
 	if v, ok := Value(Figures(f), FigureKernel); !ok || v != 5008 {
 		t.Errorf("without slabinfo the growth of all caches counts, and it is %g", v)

@@ -262,7 +262,7 @@ func memory(r *loadtest.Report) section {
 	each := perConnection(r)
 	sockets := perSocket(r)
 	return section{ID: "memory", Title: "Memory", Figures: []figure{each.figure(), sockets.figure(), time.figure()}, Grids: []grid{some(r, "memory-figures", "Memory, for each",
-		observe.FigureRSS, "rss_anon_per_connection", observe.FigureHeap, "heap_live_per_connection", observe.FigureSelfRSS, observe.FigureKernel, "slab_per_socket",
+		observe.FigureRSS, "rss_anon_per_connection", observe.FigureHeap, observe.FigureHeapLive, observe.FigureSelfRSS, observe.FigureKernel, observe.FigureSlab,
 		"slab_growth_per_socket", "tcp_buffers_per_socket")}}
 }
 
@@ -282,7 +282,7 @@ func perConnection(r *loadtest.Report) stack {
 		}
 	}
 	if rss, ok := observe.Value(r.Figures, observe.FigureRSS); ok {
-		heap, known := observe.Value(r.Figures, "heap_live_per_connection")
+		heap, known := observe.Value(r.Figures, observe.FigureHeapLive)
 		if !known {
 			heap, _ = observe.Value(r.Figures, observe.FigureHeap)
 		}
@@ -312,7 +312,7 @@ func perConnection(r *loadtest.Report) stack {
 func perSocket(r *loadtest.Report) stack {
 	s := stack{id: "slab", title: "Kernel memory per socket, bytes", note: "By slab cache; a connection within this host has two sockets.", parts: []string{""}, write: units.Size}
 	for _, f := range r.Figures {
-		if f.Name != "slab_per_socket" || f.Value == nil {
+		if f.Name != observe.FigureSlab || f.Value == nil {
 			continue
 		}
 		for i, p := range f.Parts {
@@ -342,8 +342,8 @@ func processors(r *loadtest.Report) section {
 	}
 	lag.curves = []curve{c}
 	return section{ID: "processors", Title: "Processor time", Figures: []figure{costs(r).figure(), busy.figure(), lag.figure()}, Grids: []grid{some(r, "stops",
-		"Stops, switches and the network", "lag_longest", "lag_p99_9", "lag_waits_p99_9", "gc_stops", "gc_longest", "context_switches", "context_switches_involuntary", "tcp_segments",
-		"tcp_retransmits", "listen_overflows", "listen_drops")}}
+		"Stops, switches and the network", "lag_longest", "lag_p99_9", "lag_waits_p99_9", "gc_stops", "gc_longest", "context_switches", "context_switches_involuntary", observe.FigureSegments,
+		observe.FigureRetransmits, "listen_overflows", "listen_drops")}}
 }
 
 // some are those of the figures that have a value.
