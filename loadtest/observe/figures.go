@@ -199,9 +199,19 @@ func (s *sheet) memory() {
 			return 0, false
 		}
 		return float64(m.Heap.InUse), true
-	}, noMetrics)
+	}, s.noMetrics())
 	s.live()
 	s.grown(FigureSelfRSS, "resident memory of the load test per connection", func(m *Moment) (float64, bool) { return of(m.Self, rss) }, noProcess)
+}
+
+// noMetrics says why the target's metrics are not known.
+func (s *sheet) noMetrics() string {
+	for _, m := range []*Moment{s.Start, s.Full, s.End} {
+		if m != nil && m.NoMetrics != "" {
+			return noMetrics + " (" + m.NoMetrics + ")"
+		}
+	}
+	return noMetrics
 }
 
 // live is the heap that a collection found in use when all connections were there.
@@ -211,7 +221,7 @@ func (s *sheet) live() {
 	case from == nil || to == nil || s.Connections == 0:
 		s.missing(name, what, "B", noStretch)
 	case from.Heap == nil || to.Heap == nil:
-		s.missing(name, what, "B", noMetrics)
+		s.missing(name, what, "B", s.noMetrics())
 	case from.Heap.Live == 0 || to.Heap.Live == 0:
 		s.missing(name, what, "B", noLive)
 	case !s.collected():
@@ -301,7 +311,7 @@ func (s *sheet) stops() {
 		}
 	}
 	var o Observed
-	over, why := "", noMetrics
+	over, why := "", s.noMetrics()
 	if s.Start == nil || s.End == nil {
 		why = noStretch
 	} else if found := Compare(s.Start.Measures, s.End.Measures, time.Duration((s.End.Seconds-s.Start.Seconds)*1e9)); found != nil {

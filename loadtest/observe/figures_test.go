@@ -82,6 +82,8 @@ func TestWhatCannotBeKnownSaysWhy(t *testing.T) {
 				s.From.Server, s.To.Server = nil, nil
 			}
 		}, map[string]string{"connect_cpu": "--server-pid", "heartbeat_cpu": "--server-pid", "rss_per_connection": "--server-pid", "context_switches": "--server-pid"}},
+		"metrics late": {func(f *Facts) { f.Full.Heap, f.Full.NoMetrics = nil, "no answer" },
+			map[string]string{"heap_per_connection": "--metrics, of several processes all (no answer)", "heap_live_per_connection": "no answer"}},
 		"no metrics": {func(f *Facts) { f.Start.Measures, f.Start.Heap = nil, nil },
 			map[string]string{"heap_per_connection": "--metrics", "heap_live_per_connection": "--metrics", "lag_longest": "--metrics", "gc_stops": "--metrics"}},
 		"no ping":       {func(f *Facts) { f.Full.Heartbeats = 0 }, map[string]string{"heartbeat_cpu": "no ping"}},

@@ -21,6 +21,7 @@ type Moment struct {
 	Self       *Process     `json:"loadtest,omitempty"`
 	Host       *kernel.Host `json:"host,omitempty"`
 	Heap       *Heap        `json:"server_heap,omitempty"`
+	NoMetrics  string       `json:"no_metrics,omitempty"` // why the target's metrics are not there, where they were asked for
 
 	Measures Measures `json:"-"` // nil where they were not asked for, or there are none
 	rested   *Process // Server again, after Measures had been asked for, which the target had to answer
@@ -70,6 +71,9 @@ func (o *Observer) Look(ctx context.Context, m *Moment, metrics bool) (err error
 		m.Heap = &Heap{
 			int64(m.Measures.sum(metricHeapInUse)), int64(m.Measures.sum(metricHeapLive)), int64(m.Measures.sum(metricCollections)),
 		}
+	}
+	if err != nil {
+		m.NoMetrics = err.Error()
 	}
 	m.rested, _ = o.server()
 	return err

@@ -148,7 +148,7 @@ func TestPagesReadAsTheyShould(t *testing.T) {
 		}
 	}
 	failed := full()
-	failed.OK, failed.Failures, failed.Delivery.Lost, failed.Delivery.Received = false, []string{"messages lost: 7"}, 7, 299_993
+	failed.OK, failed.Failures, failed.Delivery.Lost, failed.Delivery.Received, failed.Connections.Died = false, []string{"messages lost: 7"}, 7, 299_993, 3
 	interrupted := &loadtest.Report{OK: true, Interrupted: true, Scenario: loadtest.Idle, Seconds: 3, Connections: loadtest.Connections{Asked: 10, Ready: 4}}
 	for name, in := range map[string][]Input{"report": {{"a", full()}}, "failed": {{"a", failed}}, "interrupted": {{"a", interrupted}}, "comparison": {{"a", full()}, {"b", many}}} {
 		got := text(draw(t, in...))

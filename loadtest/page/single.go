@@ -49,7 +49,11 @@ func (v *view) verdict(r *loadtest.Report) {
 		v.Mood, v.Verdict = "note", "Interrupted"
 	}
 	got, expected, whole := received(r)
-	v.Headline = fmt.Sprintf("%s of %s connections were held", units.Grouped(r.Connections.Ready), units.Grouped(r.Connections.Asked))
+	c := &r.Connections
+	v.Headline = fmt.Sprintf("%s of %s connections were held", units.Grouped(c.Ready), units.Grouped(c.Asked))
+	if c.Died > 0 {
+		v.Headline = fmt.Sprintf("%s of %s connections were opened, and %s died", units.Grouped(c.Ready), units.Grouped(c.Asked), units.Grouped(c.Died))
+	}
 	switch {
 	case expected > 0 && whole:
 		v.Headline += fmt.Sprintf("; all %s messages arrived exactly once, in order and unaltered", units.Grouped(got))
@@ -112,8 +116,12 @@ func cards(r *loadtest.Report) (all []card) {
 		}
 	}
 	c := &r.Connections
-	add(true, "connections", units.Grouped(c.Ready), fmt.Sprintf("of %s asked", units.Grouped(c.Asked)))
-	note := "as fast as the target took them"
+	note := fmt.Sprintf("of %s asked", units.Grouped(c.Asked))
+	if c.Died > 0 {
+		note += fmt.Sprintf("; %s died", units.Grouped(c.Died))
+	}
+	add(true, "connections", units.Grouped(c.Ready), note)
+	note = "as fast as the target took them"
 	if c.AskedRate > 0 {
 		note = units.Grouped(int(c.AskedRate)) + "/s asked"
 	}

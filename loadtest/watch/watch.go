@@ -36,6 +36,7 @@ type Watch struct {
 
 const (
 	share        = 0.02                    // of the time that looks may take, of this process and of the target's
+	waitMax      = time.Second             // between looks: one that took long may only have waited for a processor
 	glanceCPU    = 1500 * time.Microsecond // what a look at its metrics costs the target, about
 	glancePeriod = time.Second             // at least
 	glanceSeldom = 5 * time.Second         // where the target's processor time is not known
@@ -79,7 +80,7 @@ func (w *Watch) run(ctx context.Context) {
 			}
 			w.sample()
 			w.glance(ctx, at)
-			last, wait = at, time.Duration(float64(w.now()-at)/share)
+			last, wait = at, min(time.Duration(float64(w.now()-at)/share), waitMax)
 		}
 	}
 }
