@@ -142,7 +142,7 @@ func (c Config) withDefaults() Config {
 }
 
 // sliceMin is the least a pass does of one kind, however many loops share a processor: it pays for the change of threads.
-const sliceMin = 16
+const sliceMin = 32
 
 // def gives *p its default when it is zero.
 func def[T comparable](p *T, v T) {
