@@ -10,6 +10,7 @@ require (
 	github.com/centrifugal/centrifuge-go v0.10.11
 	github.com/centrifugal/protocol v0.17.0
 	github.com/gobwas/ws v1.5.0
+	github.com/goccy/go-yaml v1.19.2
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/gorilla/websocket v1.5.0
 	github.com/klauspost/compress v1.20.3

@@ -58,6 +58,7 @@ var soleImporters = []home{
 	{"github.com/valyala/bytebufferpool", []string{"pool/buffer"}, "borrow from pool/buffer, which counts what is out"},
 	{"github.com/VictoriaMetrics/metrics", []string{"server/metrics"}, "count in a Stats struct; server/metrics names it"},
 	{"github.com/knadh/koanf", []string{"server/config"}, "take a Config; server/config fills it"},
+	{"github.com/goccy/go-yaml", []string{"loadtest/plan"}, "plans of load tests are read by loadtest/plan; configuration by server/config"},
 	{"github.com/alecthomas/kong", []string{"server/command"}, "only server/command reads the command line"},
 	{"github.com/golang-jwt", []string{"server/auth", "loadtest/engine/mint"}, "tokens are verified by server/auth, and made for a load test by loadtest/engine/mint"},
 	{"github.com/klauspost/compress", []string{"codec/deflate"}, "compress with codec/deflate, which bounds its pools"},
@@ -80,6 +81,7 @@ var soleImporters = []home{
 var pure = []home{
 	{"server/session", nil, ""}, {"server/hub", nil, ""}, {"server/history", nil, ""}, {"server/presence", nil, ""},
 	{"server/channel", nil, ""}, {"server/filter", nil, ""}, {"server/rate", nil, ""}, {"server/overload", nil, ""}, {"server/steer", nil, ""}, {"server/node/track", nil, ""},
+	{"loadtest/plan", nil, ""},
 	{"codec/delta", nil, ""}, {"codec/msgpack", nil, ""}, {"codec/handshake", nil, ""}, {"codec/ws", nil, ""}, {"codec/proto", nil, ""}, {"codec/mt", nil, ""},
 }
 
