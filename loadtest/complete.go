@@ -1,91 +1,137 @@
 package loadtest
 
 import (
-	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"shoal/loadtest/engine"
+	"shoal/loadtest/engine/tally"
 	"shoal/loadtest/observe"
+	"shoal/loadtest/plan"
+	"shoal/loadtest/report"
 	"shoal/loadtest/timeline"
 )
 
-// complete fills the report from what the engine counted. stopped is what ended the test early.
+// newReport is a report of which nothing is known yet but what is asked.
+func newReport(c *Config, p *plan.Plan, s *Surroundings, target string, began time.Time) *report.Report {
+	r := &report.Report{
+		Version: s.Version, Scenario: p.Phases[0].Scenario, Plan: p.Name, Target: target, Encoding: p.Connections.Encoding, Payload: p.Payload,
+		BusyPoll: c.BusyPoll, Started: began.UTC(),
+		Connections: report.Connections{Asked: p.Connections.Count, AskedRate: p.Connections.Rate, AskedTo: p.Connections.To},
+	}
+	if len(p.Phases) > 1 || len(p.Phases[0].Meanwhile) > 0 {
+		r.Scenario = Mixed
+	}
+	if p.Connections.EchoPath == "" {
+		r.Channel = p.Connections.Channel
+	}
+	return r
+}
+
+// complete fills the report from what was counted. stopped is what ended the test early.
 func (r *run) complete(stopped error) {
 	rep, c := r.report, r.d.Snapshot()
-	res, err := r.d.Results()
-	if err != nil {
-		stopped = errors.Join(stopped, err)
-	}
 	rep.Seconds = r.s.Clock().Sub(r.began).Seconds()
 	rep.Causes = c.Causes
-	rep.Heartbeat = Heartbeat{c.Pings, c.Pongs, c.PingFrames}
+	rep.Heartbeat = report.Heartbeat{Pings: c.Pings, Pongs: c.Pongs, PingFrames: c.PingFrames}
 	conns := &rep.Connections
-	conns.Ready, conns.AtEnd, conns.Failed, conns.Died = c.ReadyMax, r.last.Ready, c.Failed, c.Died
-	if start, connected := rep.mark(markStart), rep.mark(markConnected); connected != nil {
+	conns.Ready, conns.AtEnd, conns.Failed, conns.Died = c.ReadyMax, r.last.census.Ready, c.Failed, c.Died
+	conns.Setup = report.QuantilesOf(r.last.results.Setup)
+	if start, connected := rep.At(report.MarkStart), rep.At(report.MarkConnected); connected != nil {
 		if conns.Seconds = connected.Seconds - start.Seconds; conns.Seconds > 0 {
 			conns.PerSecond = float64(c.ReadyMax) / conns.Seconds
 		}
 	}
-	v := Verified{
-		Received: c.Received, Lost: r.last.Lost, LostDead: c.LostDead, Duplicates: c.Duplicates, Reordered: c.Late, Altered: c.Altered,
-		Misrouted: c.Misrouted, Short: r.last.Short,
-	}
-	v.Expected = v.Received + v.Lost + v.LostDead
-	conns.Setup = quantiles(res.Setup)
+	r.timeline()
 	rep.Observed = observe.Compare(r.before.Measures, r.after.Measures, r.after.at.Sub(r.before.at))
-	r.timeline(&res)
 	switch {
-	case r.press != nil:
-		r.completePressure(v, &c, &res)
-	case r.cfg.Scenario == Fanout && len(res.Own) > 0:
-		rep.Delivery = delivery(v, &c, res.Own)
-		rep.Delivery.Latency, rep.Delivery.Answer = quantiles(res.Latency), quantiles(res.Answer)
-	case r.cfg.Scenario == Echo && c.Sent > 0:
-		rep.Echo = &EchoResult{Sent: c.Sent, Refused: c.Refused, Verified: v, AskedRate: r.cfg.MessageRate, Latency: quantiles(res.Latency)}
-		if from, to := rep.mark(markIdle), rep.mark(markTraffic); from != nil && to != nil && to.Seconds > from.Seconds {
-			rep.Echo.Seconds = to.Seconds - from.Seconds
-			rep.Echo.PerSecond = float64(c.Received) / rep.Echo.Seconds
-		}
+	case rep.Scenario == Mixed:
+		rep.Latency, rep.Accept = report.QuantilesOf(r.last.results.Latency), r.queue()
+	case len(rep.Phases) == 1:
+		r.single(&rep.Phases[0])
 	}
-	if c.Others > 0 && r.press == nil {
-		rep.Others = &Others{
-			Received: c.Others, Min: r.last.OthersMin, Max: r.last.OthersMax, Alike: r.last.Alike || r.cfg.Scenario == Echo,
-			Publications: list(res.Others),
-		}
-		if c.Received == 0 {
-			rep.Others.Latency = quantiles(res.Latency)
-		}
-	}
-	if pid := r.cfg.serverPID(); pid > 0 {
-		rep.Cost = rep.cost(pid)
-	}
-	rep.Figures = observe.Figures(rep.facts())
+	r.others(c)
+	rep.Measure(r.cfg.serverPID())
 	if stopped != nil {
 		rep.Failures = append(rep.Failures, stopped.Error())
 	}
-	rep.judge()
-	if expected, _ := parseExpectations(r.cfg.Expect); len(expected) > 0 && !rep.Interrupted {
-		rep.expect(expected)
+	rep.Judge()
+	if expected := r.plan.Expectations(); len(expected) > 0 && !rep.Interrupted {
+		rep.Expect(expected)
 	}
 }
 
-// delivery sums up the publications.
-func delivery(v Verified, c *engine.Snapshot, own []engine.Publication) *Delivery {
-	d := &Delivery{Published: c.Published, Answered: c.Answered, Refused: c.Refused, Verified: v, Publications: list(own)}
-	var first, last []int64
+// single fills in the part that a test of one phase has.
+func (r *run) single(f *report.Phase) {
+	rep := r.report
+	switch {
+	case f.Scenario == Fanout && f.Published > 0:
+		rep.Delivery = &report.Delivery{
+			Published: f.Published, Answered: f.Answered, Refused: f.Refused, Verified: f.Verified, PerSecond: f.PerSecond,
+			Latency: f.Latency, Answer: f.Answer, First: f.First, Last: f.Last, Publications: report.List(r.last.results.Own),
+		}
+	case (f.Scenario == Echo || f.Scenario == RPC) && f.Sent > 0:
+		rep.Echo = &report.Echo{
+			Sent: f.Sent, Refused: f.Refused, Verified: f.Verified, AskedRate: f.AskedRate, Latency: f.Latency,
+			Seconds: f.Seconds, PerSecond: f.PerSecond,
+		}
+	case f.Published > 0 && (f.Scenario.Flows() || f.Scenario.Returns()):
+		rep.Pressure = r.pressure(f)
+	}
+}
+
+// queue is what the kernel counted during the traffic; nil when it does not tell.
+func (r *run) queue() *report.Queue {
+	from, to := r.accepts[0], r.accepts[1]
+	if !from.Known || !to.Known {
+		return nil
+	}
+	return &report.Queue{Overflows: to.Overflows - from.Overflows, Drops: to.Drops - from.Drops}
+}
+
+// others sums up what somebody else published.
+func (r *run) others(c engine.Snapshot) {
+	// What others publish while subscriptions come and go does not reach all alike, and nobody claims that it does.
+	for f := range r.plan.All() {
+		if f.Scenario.Returns() || f.Scenario == Churn {
+			return
+		}
+	}
+	if c.Others == 0 {
+		return
+	}
+	census, all := r.last.census, r.last.results.Others
+	r.report.Others = &report.Others{
+		Received: c.Others, Min: census.OthersMin, Max: census.OthersMax, Alike: census.Alike || r.plan.Connections.EchoPath != "",
+		Publications: report.List(all),
+	}
+	if c.Received == 0 {
+		r.report.Others.Latency = report.QuantilesOf(r.last.results.Latency)
+	}
+}
+
+// receipts sums up publications: the first and the last receipt of each, and how long all took.
+func receipts(all []engine.Publication) (first, last *report.Quantiles, took time.Duration) {
+	var firsts, lasts []int64
 	var end int64
-	for _, p := range own {
+	for _, p := range all {
 		if p.Receipts > 0 {
-			first, last = append(first, p.First-p.Due), append(last, p.Last-p.Due)
+			firsts, lasts = append(firsts, p.First-p.Due), append(lasts, p.Last-p.Due)
 			end = max(end, p.Last)
 		}
 	}
-	d.First, d.Last = over(first), over(last)
-	if took := end - own[0].Due; took > 0 {
-		d.PerSecond = float64(c.Received) / float64(took) * 1e9
+	if len(firsts) > 0 {
+		took = time.Duration(end - all[0].Due)
 	}
-	return d
+	return report.Over(firsts), report.Over(lasts), took
+}
+
+// window is one of the engine's as the report has it.
+func window(w tally.Window, began time.Time) report.Window {
+	return report.Window{
+		Seconds: float64(w.From-began.UnixNano()) / 1e9, Count: w.Count, P50: float64(w.P50) / 1e3, P99: float64(w.P99) / 1e3, Max: float64(w.Max) / 1e3,
+	}
 }
 
 // distributions are those to be drawn, by name; empty ones are left out.
@@ -99,18 +145,41 @@ func distributions(all map[string]timeline.Histogram) (out []timeline.Distributi
 }
 
 // timeline completes that of the report.
-func (r *run) timeline(res *engine.Results) {
-	t := r.report.Timeline
+func (r *run) timeline() {
+	t, res := r.report.Timeline, &r.last.results
 	for _, w := range res.Windows {
-		t.Windows = append(t.Windows, Window{
-			float64(w.From-r.began.UnixNano()) / 1e9, w.Count, float64(w.P50) / 1e3, float64(w.P99) / 1e3, float64(w.Max) / 1e3,
-		})
+		t.Windows = append(t.Windows, window(w, r.began))
 	}
 	receipts := "each receipt"
-	if r.cfg.Scenario == Echo {
+	if r.report.Scenario == Echo || r.report.Scenario == RPC {
 		receipts = "round trip"
 	}
 	t.Distributions = distributions(map[string]timeline.Histogram{
 		receipts: res.Latency, "setting up": res.Setup, "confirmation": res.Answer, "coming back": res.Return, "replacing": res.Replace,
 	})
+}
+
+// pressure is the result of a single phase that publishes a stream, with what was watched meanwhile.
+func (r *run) pressure(f *report.Phase) *report.Pressure {
+	res := &r.last.results
+	p := &report.Pressure{
+		Channels: r.plan.Connections.Channels, Subscriptions: r.plan.Connections.Subscriptions,
+		AskedRate: r.plan.Phases[0].Rate, Published: f.Published, Answered: f.Answered, Refused: f.Refused, Verified: f.Verified, Told: f.Told,
+		PerSecond: f.PerSecond, Latency: f.Latency, Answer: f.Answer, Slow: f.Slow, Storm: f.Storm, Samples: r.samples.all, Windows: r.report.Timeline.Windows, Steps: f.Steps,
+	}
+	if len(res.Receivers) > 0 {
+		p.ReceiversMin, p.ReceiversMax = slices.Min(res.Receivers), slices.Max(res.Receivers)
+	}
+	if m := r.memory; m.Before > 0 {
+		m.Peak, m.KernelPeak = r.samples.peak, r.samples.kernel
+		if after := r.report.At(report.MarkAfter); after != nil && after.Server != nil {
+			m.After = after.Server.RSS
+		}
+		p.Memory = &m
+	}
+	p.Accept = r.queue()
+	if from, to := r.report.At(report.MarkIdle), r.report.At(report.MarkTraffic); from != nil && to != nil && to.Seconds > from.Seconds {
+		p.PerSecond = float64(f.Received) / (to.Seconds - from.Seconds)
+	}
+	return p
 }

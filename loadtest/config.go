@@ -8,71 +8,101 @@ import (
 
 	"shoal/codec/proto"
 	"shoal/loadtest/engine"
-	"shoal/loadtest/engine/message"
+	"shoal/loadtest/plan"
+	"shoal/loadtest/report"
 	"shoal/loop/poll"
 )
 
 // Scenario is what is done with the connections.
-type Scenario string
+type Scenario = plan.Scenario
 
-// The scenarios.
+// The scenarios. Mixed is a plan of several.
 const (
-	Idle   Scenario = "idle"   // hold them, answer pings, count what others publish
-	Fanout Scenario = "fanout" // publish to all
-	Echo   Scenario = "echo"   // send messages that come back
+	Idle     = plan.Idle
+	Fanout   = plan.Fanout
+	Channels = plan.Channels
+	Users    = plan.Users
+	Echo     = plan.Echo
+	RPC      = plan.RPC
+	Churn    = plan.Churn
+	Storm    = plan.Storm
+	Slow     = plan.Slow
+	Recover  = plan.Recover
 
-	Channels Scenario = "channels" // publish to many channels, of which each connection has several
-	Slow     Scenario = "slow"     // some stop reading for a while
-	Storm    Scenario = "storm"    // all are cut at once and come back
+	Mixed = report.Mixed
 )
 
-// presses says whether a scenario is one that publishes by the API while something happens.
-func (s Scenario) presses() bool { return s == Channels || s == Slow || s == Storm }
+// What a test found out.
+type (
+	Report      = report.Report
+	Connections = report.Connections
+	Delivery    = report.Delivery
+	Expectation = report.Expectation
+	Heartbeat   = report.Heartbeat
+	Mark        = report.Mark
+	Quantiles   = report.Quantiles
+	Timeline    = report.Timeline
+	Verified    = report.Verified
+	Window      = report.Window
+)
 
-// Config describes one load test. The zero value of a field means its default.
+// Config describes one load test: where to, and a plan, or a scenario from whose options a plan is made. The zero value of a field
+// means its default; those of a scenario are package plan's.
 type Config struct {
-	Scenario Scenario // "" = idle
-	Target   string   // ws://host:port/path, or host:port; "" = ws://127.0.0.1:8000/connection/websocket
-	API      string   // address of the HTTP API; "" = http://host:port/api of the target
-	APIKey   string   // for it
-	Token    string   // JWT for connect
-	Encoding string   // json or protobuf; "" = json
-	Channel  string   // that all subscribe to; "" = loadtest
+	Plan     *plan.Plan // nil = made of Scenario and the fields below that are marked with *, which must be zero otherwise
+	Scenario Scenario   // * "" = idle, or with a Plan mixed
+	Target   string     // ws://host:port/path, or host:port; "" = ws://127.0.0.1:8000/connection/websocket
+	API      string     // address of the HTTP API, of several servers behind Target each, with commas; "" = http://host:port/api of the target
+	APIKey   string     // for it
+	Token    string     // JWT for connect; with a Plan, "" = its token
+	Secret   string     // HMAC secret to make each connection's token with; with a Plan, "" = its secret
+	Encoding string     // json or protobuf; "" = json, or the Plan's
+	Channel  string     // that all subscribe to; "" = loadtest, or the Plan's
 
-	Connections int           // 0 = 1,000
-	ConnectRate float64       // connections a second; 0 = as fast as the target takes them
-	Window      int           // connections under way at once when there is no rate; 0 = 256
+	Connections int           // 0 = 1,000, or the Plan's
+	ConnectRate float64       // * connections a second; 0 = as fast as the target takes them
+	ConnectTo   float64       // * the rate the last ones are opened at; 0 = ConnectRate
+	ConnectOver time.Duration // * how long the rate rises; 0 = until the last one
+	Jitter      float64       // * how far each is moved at random, in mean gaps: 0 to 1
+	Window      int           // * connections under way at once when there is no rate; 0 = 256
 	Sources     int           // local addresses 127.0.0.x to connect from; 0 = one for every 500 connections to a loopback target, else none
 	StepTimeout time.Duration // for each step of opening a connection; 0 = 30 s
 
-	PayloadBytes int           // of a message; 0 = 128
-	Duration     time.Duration // idle: how long to hold, 0 = 30 s (with Hold: none); echo, channels: how long to send, 0 = 10 s; slow, storm: before and after, 0 = 3 s
-	Settle       time.Duration // pause before and after the traffic, for the server to come to rest; 0 = none
-	Grace        time.Duration // how long to wait for missing messages when nothing comes; 0 = 10 s
+	PayloadBytes int           // * of a message; 0 = 128
+	Duration     time.Duration // * of the phase; see plan.Phase. idle: with Hold 0 = none
+	Settle       time.Duration // * pause before and after the traffic, for the server to come to rest; 0 = none
+	Grace        time.Duration // * how long to wait for missing messages when nothing comes; 0 = 10 s
 	Timeout      time.Duration // of the whole; 0 = 10 min more than the times above
 
-	Publications int     // fanout: how many; 0 = 10
-	Burst        int     // fanout: made at once; 0 = 1
-	PublishRate  float64 // publications a second; fanout: 0 = the next burst when the one before has reached everybody; channels: 0 = 1,000; slow, storm: 0 = 10
-	Via          string  // fanout: api or client (connection 0 publishes); "" = api
+	Publications int     // * fanout, channels, users: how many; fanout: 0 = 10
+	Burst        int     // * fanout: made at once; 0 = 1
+	PublishRate  float64 // * publications a second; fanout: 0 = the next burst when the one before has reached everybody
+	PublishTo    float64 // * channels, users: the rate at the end; 0 = PublishRate
+	Steps        int     // * channels, users: steps to get there; 0 = 10
+	Via          string  // * fanout: api or client (connection 0 publishes); "" = api
 
-	EchoPath    string  // echo: path of a bare echo endpoint; "" = publish to an own channel
-	Active      int     // echo: connections that send; 0 = all
-	MessageRate float64 // echo: messages a second over all; 0 = each connection sends when its last message came back
+	EchoPath    string  // * echo: path of a bare echo endpoint; "" = publish to an own channel
+	Active      int     // * echo, rpc: connections that send; 0 = all
+	MessageRate float64 // * echo, rpc: messages a second over all; 0 = each connection sends when its last message came back
+	Method      string  // * rpc: what is called; "" = loadtest
+	ChurnRate   float64 // * churn: connections a second that are replaced; 0 = 100
 
-	Channels      int           // channels, slow, storm: 0 = 1; of several the names are Channel-0, Channel-1 …
-	Subscriptions int           // channels, slow, storm: channels of each connection; 0 = all
-	Random        bool          // channels, slow, storm: publish to channels drawn at random, not in turn
-	Stuck         int           // slow: connections that stop reading; 0 = a third
-	Stall         time.Duration // slow: for how long; 0 = 10 s
-	Keys          int           // channels, slow, storm: values of the tag «key» of publications, in turn; 0 = no tag
-	Resume        bool          // storm: come back with the server's resume token
+	Channels      int           // * 0 = 1, users and echo: none; of several the names are Channel-0, Channel-1 …
+	Subscriptions int           // * channels of each connection; 0 = all
+	Own           bool          // * each connection has a channel of its own besides; users and echo have it anyway
+	Random        bool          // * publish to channels, or users, drawn at random, not in turn
+	Share         float64       // * storm, recover: of the connections that are cut; 0 = all, recover: a tenth
+	Away          time.Duration // * recover: how long they are away at least; 0 = 5 s
+	Stuck         int           // * slow: connections that stop reading; 0 = a third
+	Stall         time.Duration // * slow: for how long; 0 = 10 s
+	Keys          int           // * values of the tag «key» of publications, in turn; 0 = no tag
+	Resume        bool          // * storm, slow, recover: come back with the server's resume token
 
-	// SubscriptionTokens are JWTs for subscribe, by channel; channels, slow, storm: nil = none.
+	// SubscriptionTokens are JWTs for subscribe, by channel; nil = none.
 	SubscriptionTokens map[string]string
 
 	Metrics    string        // addresses of the target's metrics, of each process one, with commas; "" = http://host:port/metrics, if it is there
-	Expect     string        // figures to reach, as in p99=20ms,rss_growth=64MB; see figures
+	Expect     string        // figures to reach, as in p99=20ms,loss=0,phase.news.rate=5000; see plan.Figures
 	Wait       time.Duration // how long to wait for the target to listen, when it does not yet; 0 = not at all
 	ServerPIDs []int         // processes to measure, all of the target; none = it is not measured
 	BusyPoll   bool          // never sleep; see engine.Config
@@ -84,113 +114,59 @@ type Surroundings struct {
 	Clock    func() time.Time // required
 	Run      uint32           // number of this run, different from others at the same time; 0 = 1
 	Version  string
-	Progress io.Writer // live progress; nil = none. On a terminal one line that rewrites itself
+	Progress io.Writer // live progress; nil = none. On a terminal a few lines that rewrite themselves
 	Terminal bool      // Progress is a terminal
 	Events   io.Writer // a JSON object a line for every phase; nil = none
 	Control  io.Reader // lines «mark NAME»; its end releases Hold. nil = nothing comes
 
+	// NewDriver makes what carries out the orders; nil = one engine.
+	NewDriver func(engine.Config) (engine.Driver, error)
 	// NewPoller replaces the kernel in tests; see loop.Config. nil = the real one.
 	NewPoller func(i int) (poll.Poller, poll.Sys, error)
 }
 
+// driver makes what carries out the orders of a test.
+func (s *Surroundings) driver(c engine.Config) (engine.Driver, error) {
+	if s.NewDriver != nil {
+		return s.NewDriver(c)
+	}
+	return engine.New(c)
+}
+
 const (
-	connectionsDefault  = 1000
-	publicationsDefault = 10
-	idleDefault         = 30 * time.Second
-	echoDefault         = 10 * time.Second
-	leadDefault         = 3 * time.Second
-	stallDefault        = 10 * time.Second
-	channelsRateDefault = 1000
-	pressRateDefault    = 10
-	timeoutDefault      = 10 * time.Minute
-	targetDefault       = "ws://127.0.0.1:8000/connection/websocket"
-	perSource           = 500
-	graceDefault        = 10 * time.Second
+	timeoutDefault = 10 * time.Minute
+	targetDefault  = "ws://127.0.0.1:8000/connection/websocket"
+	perSource      = 500
+	sourcesMax     = 60_000
 )
-
-func (c Config) withDefaults() Config {
-	def(&c.Scenario, Idle)
-	def(&c.Target, targetDefault)
-	def(&c.Encoding, proto.JSON.String())
-	def(&c.Channel, "loadtest")
-	def(&c.Connections, connectionsDefault)
-	def(&c.PayloadBytes, 128)
-	def(&c.Publications, publicationsDefault)
-	def(&c.Burst, 1)
-	def(&c.Via, "api")
-	switch {
-	case c.Scenario == Echo:
-		def(&c.Duration, echoDefault)
-	case c.Scenario == Idle && !c.Hold:
-		def(&c.Duration, idleDefault)
-	case c.Scenario == Channels:
-		def(&c.Duration, echoDefault)
-		def(&c.PublishRate, channelsRateDefault)
-	case c.Scenario.presses():
-		def(&c.Duration, leadDefault)
-		def(&c.PublishRate, pressRateDefault)
-	}
-	if c.Scenario == Slow {
-		def(&c.Stuck, (c.Connections+2)/3)
-		def(&c.Stall, stallDefault)
-	}
-	if c.Scenario.presses() {
-		def(&c.Channels, 1)
-		def(&c.Subscriptions, c.Channels)
-		def(&c.Grace, graceDefault)
-	}
-	def(&c.Timeout, timeoutDefault+2*c.Duration+2*c.Settle+c.Wait+c.Stall)
-	return c
-}
-
-// def gives *p its default when it is zero.
-func def[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
-}
 
 // Validate says what is wrong with the configuration, in terms of the command's flags.
 func (c Config) Validate() error {
-	c = c.withDefaults()
+	_, err := c.plan()
+	return errors.Join(err, c.validateRest())
+}
+
+// validateRest checks what is not the plan's.
+func (c *Config) validateRest() error {
 	var errs []error
-	check := func(ok bool, format string, args ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
+	for _, f := range []struct {
+		flag  string
+		value float64
+		most  float64
+	}{
+		{"sources", float64(c.Sources), sourcesMax},
+		{"timeout", c.Timeout.Seconds(), 1e9},
+		{"step-timeout", c.StepTimeout.Seconds(), 1e6},
+		{"wait", c.Wait.Seconds(), 1e6},
+	} {
+		if f.value < 0 || f.value > f.most {
+			errs = append(errs, fmt.Errorf("--%s: %g is out of range; write something from 0 to %g", f.flag, f.value, f.most))
 		}
 	}
-	check(c.Scenario == Idle || c.Scenario == Fanout || c.Scenario == Echo || c.Scenario.presses(),
-		"--scenario %q is unknown: idle, fanout, echo, channels, slow or storm", c.Scenario)
-	press := c.Scenario.presses()
-	check(c.Channels <= 1 || press, "--channels is for the scenarios channels, slow and storm")
-	check(!press || c.Channels >= 1 && c.Subscriptions >= 1 && c.Subscriptions <= c.Channels,
-		"--subscriptions %d: 1 to the number of --channels, %d", c.Subscriptions, c.Channels)
-	check(c.Stuck == 0 || c.Scenario == Slow && c.Stuck <= c.Connections, "--stuck %d: for --scenario slow, at most --connections", c.Stuck)
-	check(c.Stall == 0 || c.Scenario == Slow, "--stall is for --scenario slow")
-	check(c.Keys == 0 || press, "--keys is for the scenarios channels, slow and storm")
-	if _, err := parseExpectations(c.Expect); err != nil {
-		errs = append(errs, err)
-	}
-	check(!c.Resume || c.Scenario == Storm, "--resume is for --scenario storm")
-	check(c.Encoding == "json" || c.Encoding == "protobuf", "--encoding %q is unknown: json or protobuf", c.Encoding)
-	check(c.Via == "api" || c.Via == "client", "--via %q is unknown: api or client", c.Via)
-	check(c.Connections > 0, "--connections %d: at least 1", c.Connections)
-	check(c.PayloadBytes >= message.PayloadBytesMin && c.PayloadBytes <= message.PayloadBytesMax,
-		"--payload %d: %d to %d bytes, since a message carries its number and time", c.PayloadBytes, message.PayloadBytesMin, message.PayloadBytesMax)
-	check(c.Publications > 0 && c.Publications <= engine.PublicationsMax, "--publications %d: 1 to %d", c.Publications, engine.PublicationsMax)
-	check(c.Sources >= 0 && c.Sources <= sourcesMax, "--sources %d: 0 to %d", c.Sources, sourcesMax)
-	check(c.EchoPath == "" || c.Scenario == Echo, "--echo-path is for --scenario echo")
-	for name, v := range map[string]float64{
-		"rate": c.ConnectRate, "publish-rate": c.PublishRate, "message-rate": c.MessageRate, "window": float64(c.Window),
-		"burst": float64(c.Burst), "active": float64(c.Active), "duration": float64(c.Duration),
-		"settle": float64(c.Settle), "grace": float64(c.Grace), "timeout": float64(c.Timeout), "step-timeout": float64(c.StepTimeout), "wait": float64(c.Wait),
-		"stuck": float64(c.Stuck), "stall": float64(c.Stall), "keys": float64(c.Keys), "channels": float64(c.Channels), "subscriptions": float64(c.Subscriptions),
-	} {
-		check(v >= 0, "--%s is below zero", name)
-	}
 	for _, pid := range c.ServerPIDs {
-		check(pid > 0, "--server-pid %d is no process id", pid)
+		if pid <= 0 {
+			errs = append(errs, fmt.Errorf("--server-pid %d is no process id; give that of a server on this host", pid))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -203,37 +179,46 @@ func (c *Config) serverPID() int {
 	return c.ServerPIDs[0]
 }
 
-const sourcesMax = 60_000
+// timeout is the limit of the whole.
+func (c *Config) timeout(p *plan.Plan) time.Duration {
+	if c.Timeout > 0 {
+		return c.Timeout
+	}
+	return timeoutDefault + p.Takes() + c.Wait
+}
 
 // engineConfig is what the engine is to do. t is the resolved target.
-func (c *Config) engineConfig(t target, s *Surroundings) engine.Config {
+func (c *Config) engineConfig(p *plan.Plan, t target, s *Surroundings) engine.Config {
+	conns := &p.Connections
 	e := engine.Config{
-		Remote: t.remote, Host: t.host, Path: t.path, Token: c.Token, Channel: c.Channel, API: t.api,
-		Connections: c.Connections, Sources: c.sources(t), StepTimeout: c.StepTimeout, PayloadBytes: c.PayloadBytes, Run: max(s.Run, 1),
-		BusyPoll: c.BusyPoll, NewPoller: s.NewPoller,
+		Remote: t.remote, Host: t.host, Path: t.path, Token: conns.Token, Secret: conns.Secret, Tokens: c.SubscriptionTokens,
+		Channel: conns.Channel, Channels: conns.Channels, Subscriptions: conns.Subscriptions, Own: conns.Own, Resume: conns.Resume,
+		Connections: conns.Count, Sources: sources(c.Sources, conns.Count, t), StepTimeout: c.StepTimeout,
+		PayloadBytes: p.Payload, Keys: p.Keys, Run: max(s.Run, 1), BusyPoll: c.BusyPoll, NewPoller: s.NewPoller,
 	}
-	if c.Encoding == proto.Protobuf.String() {
+	if conns.Encoding == proto.Protobuf.String() {
 		e.Encoding = proto.Protobuf
 	}
-	switch {
-	case c.Scenario == Echo && c.EchoPath != "":
-		e.Path, e.BareEcho, e.Channel = c.EchoPath, true, ""
-	case c.Scenario == Echo:
-		e.Own = true
-	case c.Scenario.presses():
-		e.Channels, e.Subscriptions, e.Positions, e.Resume = c.Channels, c.Subscriptions, c.Scenario != Channels, c.Resume
-		e.Tokens, e.Stuck, e.Keys = c.SubscriptionTokens, c.Stuck, c.Keys
+	if len(t.apis) > 0 {
+		e.API, e.Also = t.apis[0], t.apis[1:]
+	}
+	for f := range p.All() {
+		e.Positions = e.Positions || f.Scenario.Returns()
+		e.Stuck = max(e.Stuck, f.Stuck)
+	}
+	if conns.EchoPath != "" {
+		e.Path, e.BareEcho, e.Channel, e.Channels, e.Subscriptions = conns.EchoPath, true, "", 0, 0
 	}
 	return e
 }
 
 // sources is how many local addresses to connect from; 0 leaves the choice to the kernel.
-func (c *Config) sources(t target) int {
+func sources(asked, connections int, t target) int {
 	switch {
 	case !t.remote.Addr().Unmap().Is4() || !t.remote.Addr().IsLoopback():
 		return 0
-	case c.Sources > 0:
-		return c.Sources
+	case asked > 0:
+		return asked
 	}
-	return min((c.Connections+perSource-1)/perSource, sourcesMax)
+	return min((connections+perSource-1)/perSource, sourcesMax)
 }

@@ -20,17 +20,15 @@ func TestHostsThatAreTooSmallAreRefused(t *testing.T) {
 		{20_000, 20_064, 40, ""}, {20_000, 20_063, 40, "--connections 19999"}, {20_000, 0, 40, ""}, {20_000, 10, 0, "--connections 0"},
 		{28_232, 0, 0, ""}, {28_233, 0, 1, "28232"}, {56_464, 0, 2, ""}, {56_465, 0, 2, "--sources"},
 	} {
-		cfg := Config{Connections: c.conns}
 		host.Descriptors = c.descriptors
-		err := cfg.checkLimits(host, c.sources)
+		err := demand{c.conns, c.sources, true}.checkLimits(host, 1)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	cfg := Config{Connections: 1 << 20}
 	for _, odd := range [][]uint64{nil, {9}, {9, 3}} {
 		host := tuning.Host{Sysctls: map[string][]uint64{"net.ipv4.ip_local_port_range": odd}}
-		if err := cfg.checkLimits(host, 1); err != nil {
+		if err := (demand{1 << 20, 1, true}).checkLimits(host, 1); err != nil {
 			t.Errorf("%v: %v; what is not known is not judged", odd, err)
 		}
 	}
@@ -43,18 +41,18 @@ func TestTargetsAreUnderstood(t *testing.T) {
 		{"ws://127.0.0.1", "", "127.0.0.1:80", "127.0.0.1", "/connection/websocket", "127.0.0.1", "/api/publish"},
 		{"ws://:82/", "http://127.0.0.2:83/a/", "127.0.0.1:82", ":82", "/", "127.0.0.2:83", "/a/publish"},
 	} {
-		cfg := Config{Scenario: Fanout, Target: c.target, API: c.api, APIKey: "k"}.withDefaults()
-		got, err := cfg.resolve(t.Context())
-		if err != nil || got.remote.String() != c.remote || got.host != c.host || got.path != c.path || got.api.Host != c.apiHost || got.api.Path != c.apiPath || got.api.Key != "k" {
+		cfg := Config{Scenario: Fanout, Target: c.target, API: c.api, APIKey: "k"}
+		got, err := cfg.resolve(t.Context(), true)
+		if err != nil || got.remote.String() != c.remote || got.host != c.host || got.path != c.path || got.apis[0].Host != c.apiHost || got.apis[0].Path != c.apiPath || got.apis[0].Key != "k" {
 			t.Errorf("%s: %+v %v", c.target, got, err)
 		}
 	}
-	cfg := Config{Scenario: Fanout, APIKey: "a\r\nb"}.withDefaults()
-	if _, err := cfg.resolve(t.Context()); err == nil {
+	cfg := Config{Scenario: Fanout, APIKey: "a\r\nb"}
+	if _, err := cfg.resolve(t.Context(), true); err == nil {
 		t.Error("a key with a line break was accepted")
 	}
-	cfg = Config{Scenario: Fanout, API: "https://x/"}.withDefaults()
-	if _, err := cfg.resolve(t.Context()); err == nil {
+	cfg = Config{Scenario: Fanout, API: "https://x/"}
+	if _, err := cfg.resolve(t.Context(), true); err == nil {
 		t.Error("an API over TLS was accepted")
 	}
 }

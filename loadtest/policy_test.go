@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"shoal/loadtest/observe"
+	"shoal/loadtest/report"
 )
 
 // pressed is a test in which a few stop reading for long enough that their backlog is over every limit.
@@ -57,30 +58,30 @@ func TestEveryPolicyTellsOrCountsWhatItDrops(t *testing.T) {
 	for _, c := range []struct {
 		policy, name string
 		flags        map[string]any
-		check        func(*Pressure, *observe.Observed) bool
+		check        func(*report.Pressure, *observe.Observed) bool
 	}{
-		{"disconnect", "with history", long, func(p *Pressure, o *observe.Observed) bool {
+		{"disconnect", "with history", long, func(p *report.Pressure, o *observe.Observed) bool {
 			return p.Slow.Ended > 0 && p.Slow.Skipped == 0 && o.Drops["slow"] > 0
 		}},
-		{"disconnect", "without", plain(), func(p *Pressure, o *observe.Observed) bool {
+		{"disconnect", "without", plain(), func(p *report.Pressure, o *observe.Observed) bool {
 			return p.Slow.Ended > 0 && p.Slow.Anew >= p.Slow.Ended && p.Told > 0 && p.Slow.Unseen == 0
 		}},
-		{"drop_oldest", "with history", long, func(p *Pressure, o *observe.Observed) bool {
+		{"drop_oldest", "with history", long, func(p *report.Pressure, o *observe.Observed) bool {
 			return p.Slow.Unsubscribed > 0 && p.Slow.Recovered > 0 && p.Told == 0 && o.Resubscribe > 0
 		}},
-		{"drop_oldest", "without", plain(), func(p *Pressure, o *observe.Observed) bool {
+		{"drop_oldest", "without", plain(), func(p *report.Pressure, o *observe.Observed) bool {
 			return p.Slow.Ended == 0 && p.Slow.Unseen > 0 && o.Drops["slow-oldest"] >= p.Slow.Unseen
 		}},
-		{"drop_newest", "without", plain(), func(p *Pressure, o *observe.Observed) bool {
+		{"drop_newest", "without", plain(), func(p *report.Pressure, o *observe.Observed) bool {
 			return p.Slow.Unseen > 0 && o.Drops["slow-newest"] >= p.Slow.Unseen
 		}},
-		{"latest", "with history", long, func(p *Pressure, o *observe.Observed) bool {
+		{"latest", "with history", long, func(p *report.Pressure, o *observe.Observed) bool {
 			return p.Slow.Ended == 0 && p.Slow.Skipped > 0 && p.Told == p.Slow.Skipped && o.Drops["slow-superseded"] >= p.Told
 		}},
-		{"latest", "without", plain(), func(p *Pressure, o *observe.Observed) bool {
+		{"latest", "without", plain(), func(p *report.Pressure, o *observe.Observed) bool {
 			return p.Slow.Ended == 0 && p.Slow.Unseen > 0 && o.Drops["slow-superseded"] >= p.Slow.Unseen
 		}},
-		{"conflate", "with history", long, func(p *Pressure, o *observe.Observed) bool {
+		{"conflate", "with history", long, func(p *report.Pressure, o *observe.Observed) bool {
 			return p.Slow.Ended == 0 && p.Slow.Skipped > 0 && o.Drops["slow-superseded"] >= p.Told
 		}},
 	} {

@@ -3,94 +3,87 @@ package loadtest
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
-	"shoal/loadtest/units"
+	"shoal/loadtest/engine"
+	"shoal/loadtest/progress"
 )
 
-// progress shows how far the test is: on a terminal one line that rewrites itself, elsewhere a line now and then.
-type progress struct {
-	w        io.Writer // nil: nothing is shown
-	terminal bool
-	next     time.Time
-	open     bool // the line on the terminal has no end yet
+// meter measures what happened in the last second.
+type meter struct {
+	at                               time.Time
+	last                             engine.Snapshot
+	connects, publications, received float64 // a second
+	p99                              float64 // microseconds
 }
 
-func newProgress(w io.Writer, terminal bool) *progress { return &progress{w: w, terminal: terminal} }
-
-const (
-	everyTerminal = 100 * time.Millisecond
-	everyPlain    = 2 * time.Second
-)
-
-// update shows the line when it is time to.
-func (p *progress) update(now time.Time, line func() string) {
-	if p.w == nil || now.Before(p.next) {
+// read takes the rates anew when a second is over.
+func (m *meter) read(now time.Time, s engine.Snapshot, d engine.Driver) {
+	took := now.Sub(m.at).Seconds()
+	if took < 1 {
 		return
 	}
-	first := p.next.IsZero()
-	p.next = now.Add(everyPlain)
-	if p.terminal {
-		p.next = now.Add(everyTerminal)
-		fmt.Fprintf(p.w, "\r\x1b[K%s", line())
-		p.open = true
-	} else if !first {
-		fmt.Fprintln(p.w, line())
+	if !m.at.IsZero() {
+		per := func(now, before int) float64 { return float64(now-before) / took }
+		m.connects = per(s.Dialed, m.last.Dialed)
+		m.publications = per(s.Published, m.last.Published)
+		m.received = per(s.Received+s.Others, m.last.Received+m.last.Others)
+		m.p99 = 0
 	}
-}
-
-// phase shows the line with which a phase ended.
-func (p *progress) phase(line string) {
-	if p.w == nil {
-		return
-	}
-	if p.terminal {
-		fmt.Fprint(p.w, "\r\x1b[K")
-	}
-	fmt.Fprintln(p.w, line)
-	p.open, p.next = false, time.Time{}
-}
-
-// end leaves the terminal in order.
-func (p *progress) end() {
-	if p.open {
-		fmt.Fprintln(p.w)
-		p.open = false
-	}
-}
-
-// line is what is to be shown now.
-func (r *run) line(phase string) string {
-	c := r.d.Snapshot()
-	elapsed := r.s.Clock().Sub(r.began).Seconds()
-	out := fmt.Sprintf("%6.1f s  %s: %s of %s connections", elapsed, phase, grouped(c.Ready), grouped(r.cfg.Connections))
-	add := func(n int, what string) {
-		if n > 0 {
-			out += ", " + grouped(n) + " " + what
+	if m.received > 0 {
+		if res, err := d.Results(); err == nil && len(res.Windows) > 0 {
+			m.p99 = float64(res.Windows[len(res.Windows)-1].P99) / 1e3
 		}
 	}
-	add(c.Failed, "failed")
-	add(c.Died, "died")
-	add(c.Published, "published")
-	add(c.Sent, "sent")
-	add(c.Received, "received")
-	add(c.Others, "from others")
-	add(c.Duplicates, "twice")
-	add(c.Late, "out of order")
-	add(c.Altered, "altered")
-	add(c.Pongs, "pongs")
-	if r.press != nil {
-		s := c.Status
-		add(s.Stalled, "stopped reading")
-		add(s.Ended, "of them ended")
-		add(s.Told, "lost and told")
-		add(s.Away, "away")
-		add(s.Back, "back")
-		add(s.Recovered, "recovered")
-		add(s.Unrecovered, "not recovered")
+	m.at, m.last = now, s
+}
+
+// state is what is to be shown now.
+func (r *run) state(doing string) progress.State {
+	now, c := r.s.Clock(), r.d.Snapshot()
+	r.meter.read(now, c, r.d)
+	s := progress.State{
+		Elapsed: now.Sub(r.began), Doing: doing, Phase: r.at, Phases: len(r.plan.Phases), Done: -1, Ready: c.Ready, Asked: r.plan.Connections.Count,
+		Connects: r.meter.connects, Publications: r.meter.publications, Deliveries: r.meter.received, P99: r.meter.p99,
+		Counts: []progress.Count{
+			{N: c.Published, What: "published"}, {N: c.Sent, What: "sent"}, {N: c.Received, What: "received"}, {N: c.Others, What: "from others"},
+			{N: c.Pongs, What: "pongs"}, {N: c.Stalled, What: "stopped reading"}, {N: c.Status.Ended, What: "of them ended"},
+			{N: c.Told, What: "lost and told"}, {N: c.Away, What: "away"}, {N: c.Back, What: "back"}, {N: c.Recovered, What: "recovered"},
+			{N: c.Replaced, What: "replaced"},
+		},
+		Troubles: []progress.Count{
+			{N: c.Failed, What: "failed"}, {N: c.Died, What: "died"}, {N: c.Duplicates, What: "twice"}, {N: c.Late, What: "out of order"},
+			{N: c.Altered, What: "altered"}, {N: c.Refused, What: "refused"}, {N: c.Unrecovered, What: "not recovered"},
+		},
 	}
-	return out
+	s.Number, s.Done, s.Left = r.far(now)
+	return s
+}
+
+// far is which phase it is, how much of what is done now is done, and how much time the plan still takes; as far as a plan tells.
+func (r *run) far(now time.Time) (number int, done float64, left time.Duration) {
+	done = -1
+	if r.present == nil {
+		if r.plan.Connections.Takes() > 0 {
+			left = max(r.plan.Takes()-now.Sub(r.began), 0)
+		}
+		return 0, done, left
+	}
+	for i := range r.plan.Phases {
+		f := &r.plan.Phases[i]
+		switch {
+		case f == r.present:
+			number = i + 1
+			if takes, since := f.Takes(), now.Sub(r.since); takes > 0 {
+				done = min(since.Seconds()/takes.Seconds(), 1)
+				left += max(takes-since, 0)
+			}
+			left += f.Settle
+		case number > 0:
+			left += f.Takes() + f.Settle
+		}
+	}
+	return number, done, left
 }
 
 // counts are the numbers of an event.
@@ -114,5 +107,3 @@ func (r *run) event(name string, more map[string]any) {
 	}
 	_, _ = r.s.Events.Write(append(line, '\n')) // a reader that has gone does not end the test
 }
-
-func grouped(n int) string { return units.Grouped(n) }

@@ -15,19 +15,12 @@ import (
 
 	"shoal/loadtest/engine"
 	"shoal/loadtest/observe"
+	"shoal/loadtest/plan"
+	"shoal/loadtest/progress"
+	"shoal/loadtest/report"
 	"shoal/loadtest/timeline"
 	"shoal/loadtest/watch"
 	"shoal/tuning"
-)
-
-// The marks, in their order.
-const (
-	markStart     = "start"
-	markConnected = "connected"
-	markIdle      = "idle"    // before the traffic, after Settle; for scenario idle after Duration
-	markTraffic   = "traffic" // the last message has arrived
-	markAfter     = "after"   // after another Settle
-	markHeld      = "held"    // at the end of Hold
 )
 
 // ErrFailed is what Run's error is when the test took place and something went wrong; the report says what.
@@ -36,81 +29,99 @@ var ErrFailed = errors.New("the load test failed")
 // Run carries out a load test. It returns a report whenever connections were attempted: also when ctx ends, which ends the test
 // early in good order, and when it failed, in which case the error wraps ErrFailed. The report is nil when the test could not
 // begin; the error then says what to change.
-func Run(ctx context.Context, cfg Config, s Surroundings) (*Report, error) {
+func Run(ctx context.Context, cfg Config, s Surroundings) (*report.Report, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	cfg = cfg.withDefaults()
-	proc := os.DirFS("/proc")
-	t, err := cfg.resolve(ctx)
+	p, err := cfg.plan()
 	if err != nil {
 		return nil, err
 	}
-	if err := cfg.checkLimits(tuning.ReadHost(), cfg.sources(t)); err != nil {
+	r := &run{
+		cfg: cfg, plan: p, s: s, proc: os.DirFS("/proc"), ended: make(chan error, 1), control: make(chan string),
+		show: progress.New(s.Progress, s.Terminal),
+	}
+	t, err := cfg.resolve(ctx, needsAPI(&p))
+	if err != nil {
+		return nil, err
+	}
+	needs := demand{p.Connections.Count, sources(cfg.Sources, p.Connections.Count, t), local(t.remote.Addr())}
+	if err := needs.checkLimits(tuning.ReadHost(), 1); err != nil {
 		return nil, err
 	}
 	cfg.await(ctx, t)
 	for _, pid := range cfg.ServerPIDs {
-		if _, err := observe.ReadProcess(proc, strconv.Itoa(pid)); err != nil {
+		if _, err := observe.ReadProcess(r.proc, strconv.Itoa(pid)); err != nil {
 			return nil, fmt.Errorf("--server-pid %d cannot be read: %w; give the process id of a server on this host", pid, err)
 		}
 	}
-	r := &run{cfg: cfg, s: s, proc: proc, began: s.Clock(), ended: make(chan error, 1), control: make(chan string)}
 	sources, err := cfg.metricsSources(t)
 	if err != nil {
 		return nil, err
 	}
-	r.observer = &observe.Observer{Proc: proc, PIDs: cfg.ServerPIDs, Sources: sources}
-	if cfg.Scenario.presses() {
-		r.press = &press{}
-	}
-	engineConfig := cfg.engineConfig(t, &s)
-	if r.d, err = engine.New(engineConfig); err != nil {
+	r.observer = &observe.Observer{Proc: r.proc, PIDs: cfg.ServerPIDs, Sources: sources}
+	e := cfg.engineConfig(&p, t, &s)
+	if r.d, err = s.driver(e); err != nil {
 		return nil, advise(err)
 	}
-	r.show = newProgress(s.Progress, s.Terminal)
-	r.report = &Report{
-		Version: s.Version, Scenario: cfg.Scenario, Target: "ws://" + t.host + engineConfig.Path, Encoding: cfg.Encoding, Payload: cfg.PayloadBytes,
-		BusyPoll: cfg.BusyPoll, Started: r.began.UTC(), Connections: Connections{Asked: cfg.Connections, AskedRate: cfg.ConnectRate},
-	}
-	if cfg.EchoPath == "" {
-		r.report.Channel = cfg.Channel
-	}
+	r.began = s.Clock()
+	r.report = newReport(&cfg, &p, &s, "ws://"+t.host+e.Path, r.began)
 	return r.run(ctx)
+}
+
+// needsAPI says whether a plan publishes by the HTTP API.
+func needsAPI(p *plan.Plan) bool {
+	for f := range p.All() {
+		if f.Scenario.Flows() || f.Scenario.Returns() || f.Scenario == Fanout && f.Via == "api" {
+			return true
+		}
+	}
+	return false
 }
 
 // run is one load test under way.
 type run struct {
 	cfg      Config
+	plan     plan.Plan
 	s        Surroundings
 	d        engine.Driver
-	press    *press // nil for idle, fanout and echo
 	observer *observe.Observer
 	watch    *watch.Watch
 	mute     bool    // the target told no metrics when it was first asked
 	before   reading // before the traffic
 	after    reading
+	accepts  [2]observe.Accepts // before and after the traffic
 	proc     fs.FS
-	show     *progress
-	report   *Report
+	show     *progress.View
+	report   *report.Report
 	began    time.Time
-	ended    chan error  // the engine's Run
+	ended    chan error  // the driver's Run
 	control  chan string // lines of the control input; nil after its end
 	released bool        // the control input has ended
-	last     engine.Census
-	told     int // publications of others that an event told of
+	flow     *flow       // the publications that go on now; nil = none
+	connect  *ramp       // while connections are opened
+	meter    meter       // of rates, for the progress
+	samples  sampler
+	memory   report.Memory
+	first    *view       // before the traffic
+	last     view        // the last look at everybody
+	told     int         // publications of others that an event told of
+	at       string      // the name of the phase under way
+	present  *plan.Phase // the one that is beside no other; nil before the first
+	since    time.Time   // when it began
 }
 
-func (r *run) run(outer context.Context) (*Report, error) {
-	ctx, cancel := context.WithTimeoutCause(outer, r.cfg.Timeout, fmt.Errorf("the time limit of %s (--timeout) is over", r.cfg.Timeout))
+func (r *run) run(outer context.Context) (*report.Report, error) {
+	limit := r.cfg.timeout(&r.plan)
+	ctx, cancel := context.WithTimeoutCause(outer, limit, fmt.Errorf("the time limit of %s is over; give more (--timeout), or ask for less", limit))
 	defer cancel()
 	go func() { r.ended <- r.d.Run() }()
 	if r.s.Control != nil {
 		go listen(r.s.Control, r.control, ctx.Done())
 	}
 	r.watch = watch.Start(watch.Config{Clock: r.s.Clock, Began: r.began, Observer: r.observer, Count: r.count})
-	err := r.phases(ctx)
-	r.report.Timeline = &Timeline{Samples: r.watch.Stop()}
+	err := r.whole(ctx)
+	r.report.Timeline = &report.Timeline{Samples: r.watch.Stop()}
 	switch {
 	case outer.Err() != nil:
 		r.report.Interrupted = true
@@ -126,73 +137,48 @@ func (r *run) run(outer context.Context) (*Report, error) {
 	return r.report, nil
 }
 
-// phases goes through the test. The error is what ended it early, beyond what the counters tell.
-func (r *run) phases(ctx context.Context) error {
-	r.mark(markStart)
-	r.event("start", map[string]any{"pid": os.Getpid(), "connections": r.cfg.Connections})
-	if err := r.task(ctx, "connecting", engine.Order{Connect: &engine.Connect{Rate: r.cfg.ConnectRate, Window: r.cfg.Window}}); err != nil {
+// whole goes through the test. The error is what ended it early, beyond what the counters tell.
+func (r *run) whole(ctx context.Context) error {
+	r.mark(report.MarkStart)
+	r.event("start", map[string]any{"pid": os.Getpid(), "connections": r.plan.Connections.Count})
+	if err := r.open(ctx); err != nil {
 		return advise(err)
 	}
-	r.mark(markConnected)
+	r.mark(report.MarkConnected)
 	r.event("connected", r.counts())
 	if r.d.Snapshot().Ready == 0 && ctx.Err() == nil {
 		return engine.ErrAllGone
 	}
-	pause := r.cfg.Settle
-	if r.cfg.Scenario == Idle {
-		pause = r.cfg.Duration
-	}
-	if err := r.hold(ctx, "holding", pause, false); err != nil {
+	if err := r.hold(ctx, "holding", forTime(r.plan.Settle)); err != nil {
 		return err
 	}
-	r.mark(markIdle)
-	traffic := r.traffic
-	if r.press != nil {
-		traffic = r.pressure
-	}
-	if err := traffic(ctx); err != nil {
-		return err
-	}
-	if r.cfg.Hold && ctx.Err() == nil {
-		r.event("ready", r.counts())
-		if err := r.hold(ctx, "held until the control input ends", 0, true); err != nil {
+	for i := range r.plan.Phases {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := r.phase(ctx, &r.plan.Phases[i], nil); err != nil {
 			return err
 		}
-		r.mark(markHeld)
+	}
+	r.atRest(ctx)
+	if r.cfg.Hold && ctx.Err() == nil {
+		r.event("ready", r.counts())
+		if err := r.hold(ctx, "held until the control input ends", func(time.Time) bool { return r.released }); err != nil {
+			return err
+		}
+		r.mark(report.MarkHeld)
 	}
 	return nil
 }
 
-// traffic is what the scenarios differ in.
-func (r *run) traffic(ctx context.Context) (err error) {
-	cfg := &r.cfg
-	switch cfg.Scenario {
-	case Fanout:
-		if err := r.look(ctx, &r.before); err != nil {
-			return err
-		}
-		r.event("publishing", r.counts())
-		err = r.task(ctx, "publishing", engine.Order{Fanout: &engine.Fanout{
-			Count: cfg.Publications, Burst: cfg.Burst, Rate: cfg.PublishRate, ByAPI: cfg.Via == "api", Grace: cfg.Grace,
-		}})
-	case Echo:
-		r.event("echoing", r.counts())
-		via := engine.ViaPublish
-		if cfg.EchoPath != "" {
-			via = engine.ViaBare
-		}
-		err = r.task(ctx, "echoing", engine.Order{Echo: &engine.Echo{
-			Via: via, Duration: cfg.Duration, Active: cfg.Active, Rate: cfg.MessageRate, Grace: cfg.Grace,
-		}})
-	default:
-		return nil
+// atRest notes the end of the rest before the first traffic. More calls do nothing.
+func (r *run) atRest(ctx context.Context) {
+	if r.first != nil || ctx.Err() != nil && r.report.At(report.MarkIdle) != nil {
+		return
 	}
-	r.mark(markTraffic)
-	r.event("delivered", r.counts())
-	if cfg.Scenario == Fanout {
-		_ = r.look(ctx, &r.after) // a target that has ended fails the test otherwise
-	}
-	return r.settle(ctx, err)
+	r.mark(report.MarkIdle)
+	first := r.view(true)
+	r.first = &first
 }
 
 // reading are metrics and when they were read.
@@ -210,28 +196,13 @@ func (r *run) look(ctx context.Context, into *reading) (err error) {
 	return nil
 }
 
-// settle waits after the traffic, which ended with err, and measures memory once more.
-func (r *run) settle(ctx context.Context, err error) error {
-	if errors.Is(err, engine.ErrGrace) {
-		err = nil // the counters say how many
-	}
-	if err != nil {
-		return advise(err)
-	}
-	if err := r.hold(ctx, "settling", r.cfg.Settle, false); err != nil {
-		return err
-	}
-	r.mark(markAfter)
-	return nil
-}
-
 const (
-	tickBusy = 5 * time.Millisecond  // while a task has something to pace
+	tickBusy = 5 * time.Millisecond  // while there is something to pace
 	tickIdle = 50 * time.Millisecond // while connections are held
 )
 
-// task starts one task of the engine and waits for its end. When ctx ends the task is stopped and still waited for: what is
-// under way arrives, or its grace is over.
+// task gives an order and waits for its end. When ctx ends the order is stopped and still waited for: what is under way arrives,
+// or its grace is over.
 func (r *run) task(ctx context.Context, name string, o engine.Order) error {
 	if ctx.Err() != nil {
 		return nil
@@ -245,11 +216,10 @@ func (r *run) task(ctx context.Context, name string, o engine.Order) error {
 	for {
 		select {
 		case err := <-r.d.Done():
-			r.show.phase(r.line(name))
+			r.show.Done(func() progress.State { return r.state(name) })
 			return err
 		case err := <-r.ended:
-			r.ended <- err
-			return fmt.Errorf("the event loop ended: %w", err)
+			return r.loopEnded(err)
 		case <-stopped:
 			stopped = nil
 			if err := r.d.Stop(); err != nil {
@@ -258,46 +228,71 @@ func (r *run) task(ctx context.Context, name string, o engine.Order) error {
 		case line, ok := <-r.control:
 			r.command(line, ok)
 		case <-ticker.C:
-			r.d.Tick()
-			r.sample()
-			r.show.update(r.s.Clock(), func() string { return r.line(name) })
+			if err := r.tick(name); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// hold keeps the connections for a time, or until the control input ends.
-func (r *run) hold(ctx context.Context, name string, d time.Duration, untilReleased bool) error {
-	if !untilReleased && d <= 0 || ctx.Err() != nil {
+// hold keeps the connections until over says so, or ctx ends.
+func (r *run) hold(ctx context.Context, name string, over func(now time.Time) bool) error {
+	if now := r.s.Clock(); over(now) || ctx.Err() != nil {
 		return nil
 	}
 	pause := tickIdle
-	if r.press != nil {
-		pause = tickBusy // it publishes meanwhile
+	if r.flow != nil {
+		pause = tickBusy
 	}
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
-	until := r.s.Clock().Add(d)
-	for untilReleased && !r.released || r.s.Clock().Before(until) {
+	for !over(r.s.Clock()) {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-r.ended:
-			r.ended <- err
-			return fmt.Errorf("the event loop ended: %w", err)
+			return r.loopEnded(err)
 		case line, ok := <-r.control:
 			r.command(line, ok)
 		case <-ticker.C:
-			r.d.Tick()
-			r.sample()
-			r.tellOthers()
-			r.show.update(r.s.Clock(), func() string { return r.line(name) })
-			if r.d.Snapshot().Ready == 0 {
+			if err := r.tick(name); err != nil {
+				return err
+			}
+			if s := r.d.Snapshot(); s.Ready == 0 && s.Away == 0 {
 				return engine.ErrAllGone
 			}
 		}
 	}
-	r.show.phase(r.line(name))
+	r.show.Done(func() progress.State { return r.state(name) })
 	return nil
+}
+
+// forTime is over after d. It begins with the first question.
+func forTime(d time.Duration) func(time.Time) bool {
+	var until time.Time
+	return func(now time.Time) bool {
+		if until.IsZero() {
+			until = now.Add(d)
+		}
+		return !now.Before(until)
+	}
+}
+
+func (r *run) loopEnded(err error) error {
+	r.ended <- err
+	return fmt.Errorf("the event loop ended: %w", err)
+}
+
+// tick is what is done every few milliseconds.
+func (r *run) tick(name string) error {
+	r.d.Tick()
+	now := r.s.Clock()
+	r.connect.tick(now, r.d)
+	err := r.flow.tick(now, r.d)
+	r.sample()
+	r.tellOthers()
+	r.show.Update(now, func() progress.State { return r.state(name) })
+	return err
 }
 
 // listen passes on the lines of the control input, and its end, until nobody wants them any more.
@@ -321,12 +316,9 @@ func (r *run) command(line string, ok bool) {
 	switch word, rest, _ := strings.Cut(strings.TrimSpace(line), " "); word {
 	case "":
 	case "mark":
-		r.d.Tick()
-		if census, err := r.d.Census(); err == nil { // also orders the mark behind the tick
-			r.last = census
-		}
+		v := r.view(true) // orders the mark behind what has arrived
 		m := r.mark(strings.TrimSpace(rest))
-		r.event("mark", map[string]any{"mark": m, "counts": r.counts(), "census": r.last})
+		r.event("mark", map[string]any{"mark": m, "counts": r.counts(), "census": v.census})
 	default:
 		r.event("error", map[string]any{"error": fmt.Sprintf("unknown command %q; there is: mark NAME", word)})
 	}
@@ -338,20 +330,22 @@ func (r *run) tellOthers() {
 	if r.s.Events == nil || n <= r.told {
 		return
 	}
-	if all, err := r.d.Results(); err == nil && len(all.Others) >= n {
-		r.told = n
-		r.event("received", map[string]any{"publications": n, "last": Publication(all.Others[n-1])})
+	res, err := r.d.Results()
+	if err != nil || n > len(res.Others) {
+		return
 	}
+	r.told = n
+	r.event("received", map[string]any{"publications": n, "last": report.Publication(res.Others[n-1])})
 }
 
 // mark notes what the processes have used until now. At rest the target is asked for its metrics, too.
-func (r *run) mark(name string) Mark {
+func (r *run) mark(name string) report.Mark {
 	c := r.d.Snapshot()
-	m := Mark{
+	m := report.Mark{
 		Name: name, Seconds: r.s.Clock().Sub(r.began).Seconds(), Ready: c.Ready, Received: c.Received + c.Others, Heartbeats: c.Pongs + c.PingFrames,
 	}
-	atRest := slices.Contains([]string{markStart, markConnected, markIdle, markAfter, markHeld}, name)
-	if err := r.observer.Look(context.Background(), &m, atRest && !r.mute); err != nil && name == markStart {
+	atRest := slices.Contains([]string{report.MarkStart, report.MarkConnected, report.MarkIdle, report.MarkAfter, report.MarkHeld}, name)
+	if err := r.observer.Look(context.Background(), &m, atRest && !r.mute); err != nil && name == report.MarkStart {
 		r.mute = true // later ones may only be slow
 		r.watch.Mute()
 	}
@@ -370,16 +364,13 @@ const closeTime = 10 * time.Second
 
 // close takes a last look at the connections and ends them.
 func (r *run) close() error {
-	r.d.Tick()
-	if census, err := r.d.Census(); err == nil {
-		r.last = census
-	}
+	r.last = r.view(true)
 	r.event("closing", r.counts())
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	if err := r.d.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	r.show.end()
+	r.show.End()
 	return <-r.ended
 }

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"shoal/loadtest/report"
 )
 
 func TestIdleHoldsAndAnswersPings(t *testing.T) {
@@ -60,7 +60,7 @@ func TestFanoutReachesEverybodyOnceAndInOrder(t *testing.T) {
 					t.Errorf("publication %+v", p)
 				}
 			}
-			if r.mark(markTraffic) == nil || r.mark(markAfter) == nil || r.Cost.MessageUS <= 0 {
+			if r.At(report.MarkTraffic) == nil || r.At(report.MarkAfter) == nil || r.Cost.MessageUS <= 0 {
 				t.Errorf("marks %+v, cost %+v", r.Marks, r.Cost)
 			}
 		})
@@ -129,7 +129,7 @@ func TestHoldCountsWhatOthersPublishAndTakesMarks(t *testing.T) {
 	if p := o.r.Others; p == nil || p.Received != 900 || p.Min != 3 || p.Max != 3 || !p.Alike || len(p.Publications) != 3 || p.Publications[2].Receipts != 300 {
 		t.Errorf("%+v", p)
 	}
-	if o.r.mark("three") == nil || o.r.mark(markHeld) == nil {
+	if o.r.At("three") == nil || o.r.At(report.MarkHeld) == nil {
 		t.Errorf("marks %+v", o.r.Marks)
 	}
 	<-in
@@ -142,7 +142,7 @@ func TestInterruptedTestGivesAReport(t *testing.T) {
 		cfg   func(*Config)
 	}{
 		{"connected", func(c *Config) { c.Duration = time.Hour }},
-		{"publishing", func(c *Config) { c.Scenario, c.PublishRate, c.Publications = Fanout, 20, 100_000 }},
+		{"publishing", func(c *Config) { c.Scenario, c.PublishRate, c.Publications, c.Duration = Fanout, 20, 100_000, 0 }},
 		{"echoing", func(c *Config) { c.Scenario, c.Duration = Echo, time.Hour }},
 		{"start", func(c *Config) { c.ConnectRate = 10 }},
 	} {
@@ -184,7 +184,7 @@ func TestServerThatDiesMidWayIsReported(t *testing.T) {
 		{"connected", session, false, func(c *Config) { c.Duration = time.Hour }},
 		{"echoing", endpoint, false, func(c *Config) { c.Scenario, c.Duration, c.EchoPath = Echo, time.Hour, "/echo" }},
 		{"echoing", session, true, func(c *Config) { c.Scenario, c.Duration = Echo, time.Hour }},
-		{"publishing", session, true, func(c *Config) { c.Scenario, c.PublishRate, c.Publications = Fanout, 50, 100_000 }},
+		{"publishing", session, true, func(c *Config) { c.Scenario, c.PublishRate, c.Publications, c.Duration = Fanout, 50, 100_000, 0 }},
 	} {
 		addr, stop := serve(t, nil)
 		events := newLines()
@@ -195,52 +195,13 @@ func TestServerThatDiesMidWayIsReported(t *testing.T) {
 			stop()
 		}()
 		r, err := try(t, t.Context(), cfg, Surroundings{Events: events})
+		if r == nil {
+			t.Fatalf("%s: %v", c.after, err)
+		}
 		told := r.Connections.Died > 0 && r.Causes[c.cause] > 0 ||
 			c.publishes && strings.Contains(strings.Join(r.Failures, "\n"), "refused: ")
 		if !errors.Is(err, ErrFailed) || r.Connections.Ready != 300 || !told {
 			t.Errorf("%s: %v %+v", c.after, err, r)
-		}
-	}
-}
-
-func TestWrongTargetsAreExplained(t *testing.T) {
-	addr, _ := serve(t, nil)
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
-	defer web.Close()
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shut := closed.Addr().String()
-	closed.Close()
-	for _, c := range []struct {
-		name   string
-		change func(*Config)
-		want   string
-	}{
-		{"closed port", func(c *Config) { c.Target = shut }, "start the server"},
-		{"plain HTTP server", func(c *Config) { c.Target = web.Listener.Addr().String() }, "an ordinary web server"},
-		{"wrong path", func(c *Config) { c.Target = "ws://" + addr + "/nothing" }, "no such endpoint"},
-		{"unknown namespace", func(c *Config) { c.Channel = "none:x" }, "namespace does not exist"},
-		{"bad token", func(c *Config) { c.Token = "abc" }, "--token"},
-		{"wrong API key", func(c *Config) { c.Scenario, c.APIKey = Fanout, "no" }, "--api-key"},
-		{"API elsewhere", func(c *Config) { c.Scenario, c.API = Fanout, "http://"+shut+"/api" }, "start the server"},
-		{"API that is none", func(c *Config) { c.Scenario, c.API = Fanout, web.URL }, "the API of the target"},
-		{"TLS", func(c *Config) { c.Target = "wss://localhost" }, "TLS is not measured"},
-		{"scheme", func(c *Config) { c.Target = "http://localhost" }, "ws://host:port"},
-		{"no name", func(c *Config) { c.Target = "ws://no.such.host.invalid" }, "cannot be resolved"},
-		{"port", func(c *Config) { c.Target = "127.0.0.1:99999" }, "99999"},
-		{"too many", func(c *Config) { c.Connections = 90_000_000 }, "descriptors"},
-		{"process", func(c *Config) { c.ServerPIDs = []int{1 << 30} }, "--server-pid"},
-		{"scenario", func(c *Config) { c.Scenario = "party" }, "idle, fanout, echo"},
-		{"payload", func(c *Config) { c.PayloadBytes = 3 }, "--payload"},
-	} {
-		cfg := small(addr, Idle)
-		cfg.Connections, cfg.Grace = 20, time.Second
-		c.change(&cfg)
-		r, err := try(t, t.Context(), cfg, Surroundings{})
-		if err == nil || !strings.Contains(err.Error(), c.want) || r != nil && r.OK {
-			t.Errorf("%s: %v, want …%s…", c.name, err, c.want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -17,14 +18,14 @@ import (
 // target is where to connect, resolved.
 type target struct {
 	remote netip.AddrPort
-	host   string // for the Host header
-	path   string // with the query
-	api    engine.API
+	host   string       // for the Host header
+	path   string       // with the query
+	apis   []engine.API // of several servers behind remote, each
 }
 
-// resolve makes a target of Config.Target and Config.API.
-func (c *Config) resolve(ctx context.Context) (t target, err error) {
-	text := c.Target
+// resolve makes a target of Config.Target and, where it is needed, of Config.API.
+func (c *Config) resolve(ctx context.Context, needsAPI bool) (t target, err error) {
+	text := cmp.Or(c.Target, targetDefault)
 	if !strings.Contains(text, "://") {
 		text = "ws://" + text
 	}
@@ -46,25 +47,34 @@ func (c *Config) resolve(ctx context.Context) (t target, err error) {
 	if t.remote, err = lookUp(ctx, u); err != nil {
 		return t, fmt.Errorf("--target %q: %w", c.Target, err)
 	}
-	if !c.Scenario.presses() && (c.Scenario != Fanout || c.Via != "api") {
+	if !needsAPI {
 		return t, nil
 	}
-	api := c.API
-	if api == "" {
-		api = "http://" + u.Host + "/api"
-	}
-	a, err := url.Parse(api)
-	if err != nil || a.Scheme != "http" {
-		return t, fmt.Errorf("--api %q is no address of a plain HTTP API; write it as http://host:port/api", c.API)
-	}
-	t.api = engine.API{Host: a.Host, Path: strings.TrimSuffix(a.Path, "/") + "/publish", Key: c.APIKey}
-	if strings.ContainsAny(c.APIKey, "\r\n") {
-		return t, fmt.Errorf("--api-key contains a line break")
-	}
-	if t.api.Remote, err = lookUp(ctx, a); err != nil {
-		return t, fmt.Errorf("--api %q: %w", api, err)
+	apis := cmp.Or(c.API, "http://"+u.Host+"/api")
+	for text := range strings.SplitSeq(apis, ",") {
+		one, err := c.resolveAPI(ctx, strings.TrimSpace(text))
+		if err != nil {
+			return t, err
+		}
+		t.apis = append(t.apis, one)
 	}
 	return t, nil
+}
+
+// resolveAPI makes an API of its address.
+func (c *Config) resolveAPI(ctx context.Context, text string) (api engine.API, err error) {
+	a, err := url.Parse(text)
+	if err != nil || a.Scheme != "http" {
+		return api, fmt.Errorf("--api %q is no address of a plain HTTP API; write it as http://host:port/api, several with commas", text)
+	}
+	api = engine.API{Host: a.Host, Path: strings.TrimSuffix(a.Path, "/") + "/publish", Key: c.APIKey}
+	if strings.ContainsAny(c.APIKey, "\r\n") {
+		return api, fmt.Errorf("--api-key contains a line break; give the key alone")
+	}
+	if api.Remote, err = lookUp(ctx, a); err != nil {
+		return api, fmt.Errorf("--api %q: %w", text, err)
+	}
+	return api, nil
 }
 
 // lookUp finds the address of a URL's host, IPv4 first.
@@ -172,6 +182,7 @@ func advise(err error) error {
 		{"answered by error 103", "the target's channel rules do not allow it: allow_subscribe_for_client and allow_publish_for_subscriber " +
 			"(for anonymous clients also …_for_anonymous) in its configuration, a --token, or another --channel"},
 		{"answered by error 109", "the token has expired: --token"},
+		{"(the WebSocket handshake)", "the target does not speak WebSocket there, or something between cuts connections: check the port in --target"},
 		{"during the WebSocket handshake", "the target does not speak WebSocket there: check the port in --target"},
 	} {
 		if strings.Contains(text, a.part) {

@@ -60,7 +60,7 @@ type Connections struct {
 	Resume   bool   // ask for resume tokens, and come back with them
 
 	Channel       string // that all subscribe to; "" = loadtest. Of several channels "-" and the number follow
-	Channels      int    // 0 = 1
+	Channels      int    // 0 = 1, or none when all phases are of users and echo
 	Subscriptions int    // channels of each connection; 0 = all
 	Own           bool   // each connection has a channel of its own besides; users and echo need it and set it
 	EchoPath      string // path of a bare echo endpoint, for echo and idle alone; "" = the protocol's endpoint
@@ -123,8 +123,6 @@ func (p Plan) WithDefaults() Plan {
 	def(&c.Count, connectionsDefault)
 	def(&c.Encoding, "json")
 	def(&c.Channel, "loadtest")
-	def(&c.Channels, 1)
-	def(&c.Subscriptions, c.Channels)
 	if c.Rate == 0 {
 		def(&c.Window, windowDefault)
 	}
@@ -134,10 +132,23 @@ func (p Plan) WithDefaults() Plan {
 	names := map[Scenario]int{}
 	p.Phases = p.complete(p.Phases, names, false)
 	for phase := range p.All() {
-		needs := phase.Scenario == Users || phase.Scenario == Echo && c.EchoPath == ""
-		c.Own = c.Own || needs
+		c.Own = c.Own || phase.Scenario == Users || phase.Scenario == Echo && c.EchoPath == ""
 	}
+	if p.shared() {
+		def(&c.Channels, 1)
+	}
+	def(&c.Subscriptions, c.Channels)
 	return p
+}
+
+// shared says whether a phase needs channels that several are subscribed to: all but those that have the own ones.
+func (p *Plan) shared() bool {
+	for i := range p.Phases {
+		if s := p.Phases[i].Scenario; s != Users && s != Echo || p.Connections.EchoPath != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // complete fills in phases; beside says that they are others' Meanwhile.

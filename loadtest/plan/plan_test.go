@@ -163,9 +163,9 @@ func TestATimeIsThatOfItsLongestPart(t *testing.T) {
 }
 
 func TestExpectationsAreReadAsPeopleWriteThem(t *testing.T) {
-	all, err := ParseExpect("p99=20ms, phase.top.lag=5ms,loss=0,rss_growth=64MB,heap_per_conn=256,p99_ratio=2,cpu=500ns,rate=2e6,broadcast=1m,kernel_per_conn=4.5KiB,rss_per_conn=10B,")
+	all, err := ParseExpect("p99=20ms, phase.top.back=5ms,loss=0,rss_growth=64MB,heap_per_conn=256,p99_ratio=2,cpu=500ns,rate=2e6,broadcast=1m,kernel_per_conn=4.5KiB,rss_per_conn=10B,")
 	want := []Expectation{
-		{Name: "p99", Limit: 20_000}, {Phase: "top", Name: "lag", Limit: 5000}, {Name: "loss"}, {Name: "rss_growth", Limit: 64e6},
+		{Name: "p99", Limit: 20_000}, {Phase: "top", Name: "back", Limit: 5000}, {Name: "loss"}, {Name: "rss_growth", Limit: 64e6},
 		{Name: "heap_per_conn", Limit: 256}, {Name: "p99_ratio", Limit: 2}, {Name: "cpu", Limit: 0.5}, {Name: "rate", Limit: 2e6},
 		{Name: "broadcast", Limit: 60e6}, {Name: "kernel_per_conn", Limit: 4608}, {Name: "rss_per_conn", Limit: 10},
 	}

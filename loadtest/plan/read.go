@@ -21,8 +21,8 @@ const (
 	problemsMax  = 20 // that are told of one file
 )
 
-// Read reads a plan from YAML and fills in the defaults. name is that of the file, for the errors, which are lines of
-// «file:line:column: where: what is wrong; what to write».
+// Read reads a plan from YAML. It is as it was written, without defaults, and valid with them. name is that of the file, for the
+// errors, which are lines of «file:line:column: where: what is wrong; what to write».
 func Read(name string, text []byte) (Plan, error) {
 	r := reader{file: name, at: map[string]token.Position{}}
 	given, err := r.read(text)
@@ -40,7 +40,7 @@ func Read(name string, text []byte) (Plan, error) {
 	if len(r.problems) > 0 {
 		return Plan{}, r.error()
 	}
-	return p, nil
+	return given, nil
 }
 
 // reader turns a tree of YAML into a plan and remembers where each value was.

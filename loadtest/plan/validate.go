@@ -112,8 +112,12 @@ func (v *validation) connections(c *Connections) {
 	v.check(c.Encoding == "json" || c.Encoding == "protobuf", at+"encoding", "there is no encoding %q; write json or protobuf", c.Encoding)
 	v.check(c.Token == "" || c.Secret == "", at+"secret", "all connect with the one token, or each with its own; leave token or secret out")
 	v.check(!strings.ContainsAny(c.Channel, " \t\r\n"), at+"channel", "%q has a space or a line break in it; write a name without", c.Channel)
-	v.check(c.Channels >= 1 && c.Channels <= channelsMax, at+"channels", "%d channels cannot be; write a number from 1 to %d", c.Channels, channelsMax)
-	v.check(c.Subscriptions >= 1 && c.Subscriptions <= c.Channels, at+"subscriptions",
+	least := 1
+	if !v.plan.shared() {
+		least = 0
+	}
+	v.check(c.Channels >= least && c.Channels <= channelsMax, at+"channels", "%d channels cannot be; write a number from %d to %d", c.Channels, least, channelsMax)
+	v.check(c.Subscriptions >= min(c.Channels, 1) && c.Subscriptions <= c.Channels, at+"subscriptions",
 		"%d subscriptions of each connection to %d channels cannot be; write a number from 1 to that of channels", c.Subscriptions, c.Channels)
 	v.check(c.Subscriptions <= 0 || c.Count <= 0 || c.Count <= subscribedMax/c.Subscriptions, at+"subscriptions",
 		"%d connections with %d subscriptions each are more than the %d a load test bears; write fewer of either", c.Count, c.Subscriptions, subscribedMax)

@@ -122,3 +122,15 @@ func (h *Histogram) UnmarshalJSON(b []byte) error {
 	h.h = d
 	return nil
 }
+
+// Since is what came after an earlier state of the same distribution.
+func (h Histogram) Since(before Histogram) Histogram {
+	if h.h == nil || before.h == nil {
+		return h.Clone()
+	}
+	s, earlier := h.h.Export(), before.h.Export()
+	for i, n := range earlier.Counts {
+		s.Counts[i] -= n
+	}
+	return Histogram{hdrhistogram.Import(s)}
+}

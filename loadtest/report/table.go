@@ -1,4 +1,4 @@
-package loadtest
+package report
 
 import (
 	"cmp"
@@ -15,7 +15,11 @@ import (
 // WriteTable writes the report for a person to read.
 func (r *Report) WriteTable(w io.Writer) error {
 	t := &table{}
-	t.line("%s against %s (%s", r.Scenario, r.Target, r.Encoding)
+	t.line("%s", r.Scenario)
+	if r.Plan != "" {
+		t.add(" (%s)", r.Plan)
+	}
+	t.add(" against %s (%s", r.Target, r.Encoding)
 	if r.Channel != "" {
 		t.add(", channel %s", r.Channel)
 	}
@@ -23,34 +27,37 @@ func (r *Report) WriteTable(w io.Writer) error {
 	t.line("")
 	t.connections(&r.Connections)
 	if d := r.Delivery; d != nil {
-		t.row("published", "%s, %s confirmed", grouped(d.Published), grouped(d.Answered))
+		t.row("published", "%s, %s confirmed", units.Grouped(d.Published), units.Grouped(d.Answered))
 		t.verified(&d.Verified)
-		t.row("deliveries", "%s/s", grouped(int(d.PerSecond)))
+		t.row("deliveries", "%s/s", units.Grouped(int(d.PerSecond)))
 		t.quantiles("first receipt", d.First)
 		t.quantiles("last receipt", d.Last)
 		t.quantiles("each receipt", d.Latency)
 		t.quantiles("confirmation", d.Answer)
 	}
 	if e := r.Echo; e != nil {
-		t.row("sent", "%s", grouped(e.Sent))
+		t.row("sent", "%s", units.Grouped(e.Sent))
 		t.verified(&e.Verified)
-		t.row("echoes", "%s/s", grouped(int(e.PerSecond)))
+		t.row("echoes", "%s/s", units.Grouped(int(e.PerSecond)))
 		if e.AskedRate > 0 {
-			t.add(" of %s/s asked", grouped(int(e.AskedRate)))
+			t.add(" of %s/s asked", units.Grouped(int(e.AskedRate)))
 		}
 		t.quantiles("round trip", e.Latency)
 	}
 	if r.Pressure != nil {
 		t.pressure(r.Pressure)
 	}
+	if r.Scenario == Mixed {
+		t.phases(r)
+	}
 	if o := r.Others; o != nil {
-		t.row("from others", "%s received, %s to %s per connection", grouped(o.Received), grouped(o.Min), grouped(o.Max))
+		t.row("from others", "%s received, %s to %s per connection", units.Grouped(o.Received), units.Grouped(o.Min), units.Grouped(o.Max))
 		if o.Alike {
 			t.add(", the same and in the same order for all")
 		}
 		t.quantiles("each receipt", o.Latency)
 	}
-	t.row("heartbeat", "%s pings, %s pongs", grouped(r.Heartbeat.Pings), grouped(r.Heartbeat.Pongs))
+	t.row("heartbeat", "%s pings, %s pongs", units.Grouped(r.Heartbeat.Pings), units.Grouped(r.Heartbeat.Pongs))
 	if r.Cost != nil {
 		t.cost(r.Cost, r)
 	}
@@ -81,24 +88,30 @@ func (t *table) row(name, format string, args ...any) {
 }
 
 func (t *table) connections(c *Connections) {
-	t.row("connections", "%s of %s", grouped(c.Ready), grouped(c.Asked))
+	t.row("connections", "%s of %s", units.Grouped(c.Ready), units.Grouped(c.Asked))
 	if c.Seconds > 0 {
-		t.add(" in %.2f s, %s/s", c.Seconds, grouped(int(c.PerSecond)))
+		t.add(" in %.2f s, %s/s", c.Seconds, units.Grouped(int(c.PerSecond)))
 	}
-	if c.AskedRate > 0 {
-		t.add(" (%s/s asked)", grouped(int(c.AskedRate)))
+	switch {
+	case c.AskedTo > 0:
+		t.add(" (%s/s to %s/s asked)", units.Grouped(int(c.AskedRate)), units.Grouped(int(c.AskedTo)))
+	case c.AskedRate > 0:
+		t.add(" (%s/s asked)", units.Grouped(int(c.AskedRate)))
 	}
 	if c.Failed > 0 {
-		t.add("; %s failed", grouped(c.Failed))
+		t.add("; %s failed", units.Grouped(c.Failed))
 	}
 	if c.Died > 0 {
-		t.add("; %s died", grouped(c.Died))
+		t.add("; %s died", units.Grouped(c.Died))
+	}
+	if c.AskedTo > 0 {
+		t.steps(c.Steps)
 	}
 	t.quantiles("setting up", c.Setup)
 }
 
 func (t *table) verified(v *Verified) {
-	t.row("received", "%s of %s", grouped(v.Received), grouped(v.Expected))
+	t.row("received", "%s of %s", units.Grouped(v.Received), units.Grouped(v.Expected))
 	if v.Expected > 0 && v.Received == v.Expected && v.Duplicates+v.Reordered+v.Altered+v.Misrouted == 0 {
 		t.add(", each exactly once, in order and unaltered")
 		return
@@ -106,8 +119,8 @@ func (t *table) verified(v *Verified) {
 	if v.Expected == 0 {
 		return
 	}
-	t.row("", "lost %s (and %s with connections that died), twice %s, out of order %s, altered %s, misrouted %s", grouped(v.Lost),
-		grouped(v.LostDead), grouped(v.Duplicates), grouped(v.Reordered), grouped(v.Altered), grouped(v.Misrouted))
+	t.row("", "lost %s (and %s with connections that died), twice %s, out of order %s, altered %s, misrouted %s", units.Grouped(v.Lost),
+		units.Grouped(v.LostDead), units.Grouped(v.Duplicates), units.Grouped(v.Reordered), units.Grouped(v.Altered), units.Grouped(v.Misrouted))
 }
 
 func (t *table) quantiles(name string, q *Quantiles) {
@@ -124,7 +137,7 @@ func (t *table) cost(c *Cost, r *Report) {
 	if c.MessageUS > 0 {
 		t.row("message", "%.2f µs of processor time", c.MessageUS)
 	}
-	if r.mark(markIdle) != nil {
+	if r.At(MarkIdle) != nil {
 		t.row("idle", "%s RSS, %s of it anonymous; %.2f %% of a processor for all", size(c.RSSIdle), size(c.RSSAnonIdle), c.IdlePercent)
 	}
 	if c.RSSAfter != 0 {
@@ -153,7 +166,7 @@ func (t *table) figures(r *Report) {
 	}
 	if sent, ok := observe.Value(r.Figures, observe.FigureSegments); ok {
 		again, _ := observe.Value(r.Figures, observe.FigureRetransmits)
-		t.row("TCP segments", "%s, %s sent again", grouped(int(sent)), grouped(int(again)))
+		t.row("TCP segments", "%s, %s sent again", units.Grouped(int(sent)), units.Grouped(int(again)))
 	}
 }
 
@@ -161,7 +174,7 @@ func (t *table) observed(o *observe.Observed) {
 	t.line("")
 	t.line("  the target's metrics, during the traffic")
 	if w := o.Writes; w != nil {
-		t.row("writes", "%.3f for each delivery: %s for %s", w.PerDelivery, grouped(int(w.Calls)), grouped(int(w.Deliveries)))
+		t.row("writes", "%.3f for each delivery: %s for %s", w.PerDelivery, units.Grouped(int(w.Calls)), units.Grouped(int(w.Deliveries)))
 	}
 	t.stops("loop passes", o.Lag)
 	if o.Lag != nil && o.Lag.Count > 0 {
@@ -181,16 +194,16 @@ func (t *table) stops(name string, s *observe.Stops) {
 		t.row(name, "none")
 		return
 	}
-	t.row(name, "of %s the longest ≤ %s, p99.9 ≤ %s", grouped(s.Count), micros(s.Max), micros(s.P999))
+	t.row(name, "of %s the longest ≤ %s, p99.9 ≤ %s", units.Grouped(s.Count), micros(s.Max), micros(s.P999))
 }
 
 func (t *table) counts(name string, n map[string]int) {
 	for i, label := range byCount(n) {
 		if i == 0 {
-			t.row(name, "%s × %s", grouped(n[label]), label)
+			t.row(name, "%s × %s", units.Grouped(n[label]), label)
 			continue
 		}
-		t.add(", %s × %s", grouped(n[label]), label)
+		t.add(", %s × %s", units.Grouped(n[label]), label)
 	}
 }
 
@@ -207,12 +220,12 @@ func (t *table) verdict(r *Report) {
 		}
 	}
 	for _, e := range r.Expectations {
-		if f := figureOf(e.Name); f != nil && e.Met {
-			t.line("    %s: %s, expected %s", f.what, f.write(*e.Value), f.write(e.Limit))
+		if f, ok := measureOf(e.Name); ok && e.Met {
+			t.line("    %s: %s, expected %s", e.what(f), f.write(*e.Value), f.write(e.Limit))
 		}
 	}
 	for _, text := range byCount(r.Causes) {
-		t.line("    %9s × %s", grouped(r.Causes[text]), text)
+		t.line("    %9s × %s", units.Grouped(r.Causes[text]), text)
 	}
 	t.line("")
 }

@@ -1,17 +1,17 @@
-package loadtest
+package report
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
-	"slices"
 	"time"
 
-	"shoal/loadtest/engine"
-	"shoal/loadtest/engine/tally"
 	"shoal/loadtest/observe"
+	"shoal/loadtest/plan"
 	"shoal/loadtest/timeline"
 )
+
+// Mixed is the scenario of a plan of several phases.
+const Mixed plan.Scenario = "mixed"
 
 // Report is the outcome of a load test. Its JSON form is stable: fields are added, never renamed. A part that does not apply is
 // absent; a run that was interrupted or failed has what there was until then.
@@ -20,7 +20,8 @@ type Report struct {
 	Failures    []string          `json:"failures,omitempty"` // what went wrong, in words
 	Interrupted bool              `json:"interrupted,omitempty"`
 	Version     string            `json:"version,omitempty"`
-	Scenario    Scenario          `json:"scenario"`
+	Scenario    plan.Scenario     `json:"scenario"`       // mixed for a plan of several phases
+	Plan        string            `json:"plan,omitempty"` // its name
 	Target      string            `json:"target"`
 	Encoding    string            `json:"encoding"`
 	Channel     string            `json:"channel,omitempty"`
@@ -30,9 +31,12 @@ type Report struct {
 	Seconds     float64           `json:"seconds"`
 	Connections Connections       `json:"connections"`
 	Heartbeat   Heartbeat         `json:"heartbeat"`
-	Delivery    *Delivery         `json:"delivery,omitempty"`
-	Echo        *EchoResult       `json:"echo,omitempty"`
+	Phases      []Phase           `json:"phases,omitempty"`   // in the order they began
+	Delivery    *Delivery         `json:"delivery,omitempty"` // this and the next two: of a test with one phase
+	Echo        *Echo             `json:"echo,omitempty"`
 	Pressure    *Pressure         `json:"pressure,omitempty"`
+	Latency     *Quantiles        `json:"latency,omitempty"`      // of a test with several phases: of all receipts
+	Accept      *Queue            `json:"accept_queue,omitempty"` // the same
 	Others      *Others           `json:"others,omitempty"`
 	Observed    *observe.Observed `json:"target_metrics,omitempty"`
 	Marks       []Mark            `json:"marks"`
@@ -54,6 +58,8 @@ type Connections struct {
 	Seconds   float64    `json:"connect_seconds"`
 	PerSecond float64    `json:"connects_per_second"`
 	AskedRate float64    `json:"asked_per_second,omitempty"`
+	AskedTo   float64    `json:"asked_per_second_at_the_end,omitempty"`
+	Steps     []Step     `json:"steps,omitempty"` // with a rate
 	Setup     *Quantiles `json:"setup,omitempty"`
 }
 
@@ -91,8 +97,8 @@ type Delivery struct {
 	Publications []Publication `json:"publications,omitempty"`
 }
 
-// EchoResult is the result of scenario echo.
-type EchoResult struct {
+// Echo is the result of scenario echo.
+type Echo struct {
 	Sent    int `json:"sent"`
 	Refused int `json:"refused"`
 	Verified
@@ -158,167 +164,10 @@ type Timeline struct {
 	Distributions []timeline.Distribution `json:"distributions,omitempty"`
 }
 
-// quantiles describes h; nil when it is empty.
-func quantiles(h tally.Histogram) *Quantiles {
-	if h.TotalCount() == 0 {
-		return nil
-	}
-	us := func(ns int64) float64 { return float64(ns) / 1e3 }
-	return &Quantiles{
-		Count: h.TotalCount(), Min: us(h.Min()), Mean: h.Mean() / 1e3, P50: us(h.ValueAtPercentile(50)), P90: us(h.ValueAtPercentile(90)),
-		P99: us(h.ValueAtPercentile(99)), P999: us(h.ValueAtPercentile(99.9)), Max: us(h.Max()),
-	}
-}
-
-// over describes a list of durations in nanoseconds.
-func over(ns []int64) *Quantiles {
-	if len(ns) == 0 {
-		return nil
-	}
-	slices.Sort(ns)
-	us := func(q float64) float64 { return float64(ns[min(int(q*float64(len(ns))), len(ns)-1)]) / 1e3 }
-	sum := 0.0
-	for _, v := range ns {
-		sum += float64(v)
-	}
-	return &Quantiles{
-		Count: int64(len(ns)), Min: us(0), Mean: sum / float64(len(ns)) / 1e3, P50: us(0.5), P90: us(0.9), P99: us(0.99), P999: us(0.999), Max: us(1),
-	}
-}
-
-// listMax bounds the publications listed one by one in a report.
-const listMax = 10_000
-
-func list(all []engine.Publication) []Publication {
-	out := make([]Publication, 0, min(len(all), listMax))
-	for _, p := range all[:min(len(all), listMax)] {
-		out = append(out, Publication(p))
-	}
-	return out
-}
-
 // WriteJSON writes the report as one JSON object, indented.
 func (r *Report) WriteJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(r)
-}
-
-// judge fills in OK and Failures.
-func (r *Report) judge() {
-	fail := func(n int, format string) {
-		if n > 0 {
-			r.Failures = append(r.Failures, fmt.Sprintf(format, grouped(n)))
-		}
-	}
-	fail(r.Connections.Failed, "connections that could not be opened: %s")
-	fail(r.Connections.Died, "connections that died: %s")
-	for _, v := range r.verified() {
-		fail(v.Lost, "messages lost: %s")
-		fail(v.LostDead, "messages lost with connections that died: %s")
-		fail(v.Duplicates, "messages that came twice: %s")
-		fail(v.Reordered, "messages out of order: %s")
-		fail(v.Altered, "messages altered: %s")
-		fail(v.Misrouted, "messages at the wrong connection: %s")
-	}
-	if d := r.Delivery; d != nil {
-		fail(d.Refused, "publications refused: %s")
-	}
-	if e := r.Echo; e != nil {
-		fail(e.Refused, "messages refused: %s")
-	}
-	if p := r.Pressure; p != nil {
-		fail(p.Refused, "publications refused: %s")
-		r.Failures = append(r.Failures, p.failures(r.Scenario, r.Observed)...)
-	}
-	if o := r.Others; o != nil && !o.Alike {
-		r.Failures = append(r.Failures, fmt.Sprintf("connections received different publications: %s to %s each, or not in the same order",
-			grouped(o.Min), grouped(o.Max)))
-	}
-	r.OK = len(r.Failures) == 0
-}
-
-func (r *Report) verified() (all []Verified) {
-	if r.Delivery != nil {
-		all = append(all, r.Delivery.Verified)
-	}
-	if r.Echo != nil {
-		all = append(all, r.Echo.Verified)
-	}
-	if r.Pressure != nil {
-		all = append(all, r.Pressure.Verified)
-	}
-	return all
-}
-
-// mark finds the mark of a name, the last one if there are several.
-func (r *Report) mark(name string) *Mark {
-	for i := len(r.Marks) - 1; i >= 0; i-- {
-		if r.Marks[i].Name == name {
-			return &r.Marks[i]
-		}
-	}
-	return nil
-}
-
-// cost computes what the server used.
-func (r *Report) cost(pid int) *Cost {
-	start, connected, idle := r.mark(markStart), r.mark(markConnected), r.mark(markIdle)
-	traffic, after := r.mark(markTraffic), r.mark(markAfter)
-	if held := r.mark(markHeld); r.Scenario == Idle { // the traffic is made by others
-		traffic, after = held, held
-	}
-	if start == nil || connected == nil || start.Server == nil || connected.Server == nil || r.Connections.Ready == 0 {
-		return nil
-	}
-	n := float64(r.Connections.Ready)
-	c := &Cost{PID: pid, ConnectUS: us(connected.Server.CPU-start.Server.CPU) / n}
-	grown := func(m *Mark, size func(*observe.Process) int64) float64 {
-		if m == nil || m.Server == nil {
-			return 0
-		}
-		return float64(size(m.Server)-size(start.Server)) / n
-	}
-	rss, anon := func(p *observe.Process) int64 { return p.RSS }, func(p *observe.Process) int64 { return p.RSSAnon }
-	c.RSSIdle, c.RSSAnonIdle = grown(idle, rss), grown(idle, anon)
-	c.RSSAfter, c.RSSAnonAfter = grown(after, rss), grown(after, anon)
-	if idle != nil && idle.Server != nil && idle.Seconds > connected.Seconds {
-		c.IdlePercent = 100 * (idle.Server.CPU - connected.Server.CPU).Seconds() / (idle.Seconds - connected.Seconds)
-	}
-	if start.Self != nil && connected.Self != nil {
-		c.LoadtestRSSBytes = float64(connected.Self.RSS-start.Self.RSS) / n
-	}
-	if traffic != nil && idle != nil && traffic.Server != nil && idle.Server != nil && traffic.Received > idle.Received {
-		messages := float64(traffic.Received - idle.Received)
-		c.MessageUS = us(traffic.Server.CPU-idle.Server.CPU) / messages
-		if traffic.Self != nil && idle.Self != nil {
-			c.LoadtestUS = us(traffic.Self.CPU-idle.Self.CPU) / messages
-		}
-	}
-	return c
-}
-
-func us(d time.Duration) float64 { return float64(d) / 1e3 }
-
-// facts are what the figures are made of.
-func (r *Report) facts() observe.Facts {
-	f := observe.Facts{Connections: r.Connections.Ready, Start: r.mark(markStart), Full: r.mark(markIdle)}
-	between := func(kind observe.Kind, from, to string) {
-		if a, b := r.mark(from), r.mark(to); a != nil && b != nil {
-			f.Stretches = append(f.Stretches, observe.Stretch{Kind: kind, From: a, To: b})
-		}
-	}
-	between(observe.Connecting, markStart, markConnected)
-	between(observe.Holding, markConnected, markIdle)
-	between(observe.Sending, markIdle, markTraffic)
-	if r.Scenario == Idle { // the traffic is made by others
-		between(observe.Sending, markIdle, markHeld)
-	}
-	for i := len(r.Marks) - 1; i > 0 && f.End == nil; i-- {
-		if r.Marks[i].Measures != nil {
-			f.End = &r.Marks[i]
-		}
-	}
-	return f
 }

@@ -1,4 +1,4 @@
-package loadtest
+package report
 
 import (
 	"encoding/json"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"shoal/loadtest/observe"
+	"shoal/loadtest/plan"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write testdata/*.txt anew; read the diff")
@@ -20,23 +21,23 @@ func sample() *Report {
 		return &observe.Process{CPU: time.Duration(ms) * time.Millisecond, RSS: mb << 20, RSSAnon: mb << 19}
 	}
 	r := &Report{
-		Scenario: Fanout, Target: "ws://h/c", Encoding: "json", Channel: "news", Payload: 128, Seconds: 12.34,
+		Scenario: plan.Fanout, Target: "ws://h/c", Encoding: "json", Channel: "news", Payload: 128, Seconds: 12.34,
 		Connections: Connections{Asked: 10_000, Ready: 9_999, AtEnd: 9_998, Failed: 1, Died: 1, Seconds: 0.5, PerSecond: 19_998, AskedRate: 20_000, Setup: q},
 		Heartbeat:   Heartbeat{Pings: 10, Pongs: 10},
 		Delivery: &Delivery{Published: 20, Answered: 19, Refused: 1, PerSecond: 123_456.7, Latency: q, Answer: q, First: q, Last: q,
 			Verified: Verified{Expected: 100, Received: 90, Lost: 8, LostDead: 2, Duplicates: 3, Reordered: 4, Altered: 5, Misrouted: 6, Short: 7}},
 		Others: &Others{Received: 12, Min: 1, Max: 2, Latency: q},
 		Marks: []Mark{
-			{Name: markStart, Server: process(100, 10), Self: process(10, 10)},
-			{Name: markConnected, Seconds: 1, Server: process(500, 14), Self: process(90, 13)},
-			{Name: markIdle, Seconds: 3, Server: process(520, 14), Self: process(90, 13)},
-			{Name: markTraffic, Seconds: 4, Received: 99_990, Server: process(1220, 15), Self: process(990, 13)},
-			{Name: markAfter, Seconds: 5, Server: process(1220, 15), Self: process(990, 13)},
+			{Name: MarkStart, Server: process(100, 10), Self: process(10, 10)},
+			{Name: MarkConnected, Seconds: 1, Server: process(500, 14), Self: process(90, 13)},
+			{Name: MarkIdle, Seconds: 3, Server: process(520, 14), Self: process(90, 13)},
+			{Name: MarkTraffic, Seconds: 4, Received: 99_990, Server: process(1220, 15), Self: process(990, 13)},
+			{Name: MarkAfter, Seconds: 5, Server: process(1220, 15), Self: process(990, 13)},
 		},
 		Causes: map[string]int{"closed by the target: 3001 shutdown": 1, "the connection cannot be opened: connection refused": 1},
 	}
 	r.Cost = r.cost(42)
-	r.judge()
+	r.Judge()
 	return r
 }
 
@@ -44,11 +45,11 @@ func TestTablesReadAsTheyShould(t *testing.T) {
 	good := sample()
 	good.Connections.Failed, good.Connections.Died, good.Causes, good.Failures = 0, 0, nil, nil
 	good.Delivery.Refused, good.Delivery.Verified, good.Others.Alike = 0, Verified{Expected: 100, Received: 100}, true
-	good.judge()
+	good.Judge()
 	interrupted := sample()
 	*interrupted = *good
 	interrupted.Interrupted, interrupted.Delivery, interrupted.Others, interrupted.Cost = true, nil, nil, nil
-	interrupted.Echo = &EchoResult{Sent: 10, Verified: Verified{Expected: 10, Received: 10}, PerSecond: 5, AskedRate: 6, Latency: sample().Delivery.Latency}
+	interrupted.Echo = &Echo{Sent: 10, Verified: Verified{Expected: 10, Received: 10}, PerSecond: 5, AskedRate: 6, Latency: sample().Delivery.Latency}
 	for name, r := range map[string]*Report{"failed": sample(), "good": good, "interrupted": interrupted} {
 		var got strings.Builder
 		if err := r.WriteTable(&got); err != nil {
@@ -93,12 +94,12 @@ func TestEveryFaultFailsTheReport(t *testing.T) {
 		"refused": func(r *Report) { r.Delivery.Refused = 1 }, "others": func(r *Report) { r.Others.Alike = false },
 		"stopped": func(r *Report) { r.Failures = []string{"x"} },
 	} {
-		r := &Report{Delivery: &Delivery{}, Echo: &EchoResult{}, Others: &Others{Alike: true}}
-		if r.judge(); !r.OK {
+		r := &Report{Delivery: &Delivery{}, Echo: &Echo{}, Others: &Others{Alike: true}}
+		if r.Judge(); !r.OK {
 			t.Fatal("a report without faults fails")
 		}
 		change(r)
-		if r.judge(); r.OK || len(r.Failures) != 1 {
+		if r.Judge(); r.OK || len(r.Failures) != 1 {
 			t.Errorf("%s: %+v", name, r.Failures)
 		}
 	}
@@ -113,36 +114,6 @@ func TestReportsKeepTheirJSONNames(t *testing.T) {
 		"first_receipt", "last_receipt", "marks", "rss_anon_bytes", "cpu_ns", "server_cost", "rss_idle_bytes", "connect_cpu_us", "message_cpu_us", "causes"} {
 		if !strings.Contains(string(text), `"`+name+`":`) {
 			t.Errorf("no %s in the JSON report", name)
-		}
-	}
-}
-
-func TestProgressRewritesOnATerminalAndPrintsLinesElsewhere(t *testing.T) {
-	now := time.Unix(1000, 0)
-	for _, c := range []struct {
-		terminal bool
-		want     string
-	}{
-		{true, "\r\x1b[Ka\r\x1b[Kc\r\x1b[Kd\n\r\x1b[Ke\n"},
-		{false, "c\nd\n"},
-	} {
-		var out strings.Builder
-		p := newProgress(&out, c.terminal)
-		line := func(s string) func() string { return func() string { return s } }
-		p.update(now, line("a"))
-		p.update(now.Add(time.Millisecond), line("b"))
-		p.update(now.Add(3*time.Second), line("c"))
-		p.phase("d")
-		p.update(now.Add(3*time.Second), line("e"))
-		p.end()
-		if out.String() != c.want {
-			t.Errorf("terminal %v: %q, want %q", c.terminal, out.String(), c.want)
-		}
-	}
-	newProgress(nil, true).update(now, nil)
-	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", -1234567: "-1,234,567"} {
-		if got := grouped(n); got != want {
-			t.Errorf("%d is written %s", n, got)
 		}
 	}
 }
