@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -119,16 +120,17 @@ type Surroundings struct {
 	Events   io.Writer // a JSON object a line for every phase; nil = none
 	Control  io.Reader // lines «mark NAME»; its end releases Hold. nil = nothing comes
 
-	// NewDriver makes what carries out the orders; nil = one engine.
-	NewDriver func(engine.Config) (engine.Driver, error)
+	// NewDriver makes what carries out the orders, which has to see for itself that there is enough for them; nil = one engine.
+	NewDriver func(context.Context, engine.Config) (engine.Driver, error)
+
 	// NewPoller replaces the kernel in tests; see loop.Config. nil = the real one.
 	NewPoller func(i int) (poll.Poller, poll.Sys, error)
 }
 
 // driver makes what carries out the orders of a test.
-func (s *Surroundings) driver(c engine.Config) (engine.Driver, error) {
+func (s *Surroundings) driver(ctx context.Context, c engine.Config) (engine.Driver, error) {
 	if s.NewDriver != nil {
-		return s.NewDriver(c)
+		return s.NewDriver(ctx, c)
 	}
 	return engine.New(c)
 }

@@ -77,7 +77,7 @@ func (p *puppet) given() []engine.Order {
 
 // driving makes surroundings with the puppet.
 func (p *puppet) driving() Surroundings {
-	return Surroundings{Clock: time.Now, NewDriver: func(engine.Config) (engine.Driver, error) { return p, nil }}
+	return Surroundings{Clock: time.Now, NewDriver: func(context.Context, engine.Config) (engine.Driver, error) { return p, nil }}
 }
 
 func only(all []engine.Order, kind func(engine.Order) bool) (some []engine.Order) {

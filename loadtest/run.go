@@ -46,8 +46,10 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*report.Report, error
 		return nil, err
 	}
 	needs := demand{p.Connections.Count, sources(cfg.Sources, p.Connections.Count, t), local(t.remote.Addr())}
-	if err := needs.checkLimits(tuning.ReadHost(), 1); err != nil {
-		return nil, err
+	if s.NewDriver == nil { // which else knows what there is for the connections
+		if err := needs.checkLimits(tuning.ReadHost(), 1); err != nil {
+			return nil, err
+		}
 	}
 	cfg.await(ctx, t)
 	for _, pid := range cfg.ServerPIDs {
@@ -61,10 +63,10 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*report.Report, error
 	}
 	r.observer = &observe.Observer{Proc: r.proc, PIDs: cfg.ServerPIDs, Sources: sources}
 	e := cfg.engineConfig(&p, t, &s)
-	if r.d, err = s.driver(e); err != nil {
+	if r.d, err = s.driver(ctx, e); err != nil {
 		return nil, advise(err)
 	}
-	r.began = s.Clock()
+	r.began = s.Clock() // who had to join has joined
 	r.report = newReport(&cfg, &p, &s, "ws://"+t.host+e.Path, r.began)
 	return r.run(ctx)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"shoal/loadtest"
+	"shoal/loadtest/engine"
 	"shoal/loadtest/page"
 	"shoal/loadtest/plan"
 )
@@ -80,6 +81,8 @@ type loadtestCommand struct {
 	JSON      string `name:"json" placeholder:"FILE" help:"Write the report as JSON; - is standard output (the table then goes to standard error)."`
 	HTML      string `name:"html" placeholder:"FILE" help:"Write the report as a page with charts, one file that needs no network; «shoal report» makes it of a report in JSON."`
 	Quiet     bool   `short:"q" help:"No live progress."`
+
+	membersFlags `embed:"" group:"Several processes and hosts"`
 }
 
 // Help is the text below the flags.
@@ -138,6 +141,9 @@ func (c *loadtestCommand) plan() (*plan.Plan, error) {
 
 // Run carries out the load test and writes its report.
 func (c *loadtestCommand) Run(ctx context.Context, to Process) error {
+	if c.serves() {
+		return c.serve(ctx, to, c.Wait)
+	}
 	cfg, err := c.config()
 	if err != nil {
 		return usageError{err}
@@ -150,6 +156,9 @@ func (c *loadtestCommand) Run(ctx context.Context, to Process) error {
 	s := loadtest.Surroundings{Clock: to.Clock, Run: binary.BigEndian.Uint32(number[:]), Version: to.versionText()}
 	if !c.Quiet {
 		s.Progress, s.Terminal = to.Err, isTerminal(to.Err)
+	}
+	s.NewDriver = func(ctx context.Context, cfg engine.Config) (engine.Driver, error) {
+		return c.open(ctx, to, s.Progress, cfg)
 	}
 	if c.Hold {
 		s.Control = to.In
