@@ -224,7 +224,8 @@ func TestErrorsOfMembersBecomeOne(t *testing.T) {
 			t.Errorf("%v: got %v, want %q", c.errs, got, c.want)
 		}
 	}
-	if got := merge([]error{fmt.Errorf("here: %w", engine.ErrGrace)}); got != engine.ErrGrace {
+	detailed := fmt.Errorf("%w; the last: of boredom", engine.ErrAllGone)
+	if got := merge([]error{detailed, engine.ErrAllGone}); got != detailed {
 		t.Errorf("got %v", got)
 	}
 }

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,7 +199,7 @@ var errGone = errors.New("the member is gone")
 func merge(errs []error) error {
 	var texts []error
 	seen := map[string]bool{}
-	counted := map[error]int{}
+	counted, first := map[error]int{}, map[error]error{}
 	ends := 0
 	for _, err := range errs {
 		switch {
@@ -209,6 +210,7 @@ func merge(errs []error) error {
 			for _, kind := range kinds() {
 				if errors.Is(err, kind) {
 					counted[kind]++
+					first[kind] = cmp.Or(first[kind], err)
 				}
 			}
 		default:
@@ -226,11 +228,11 @@ func merge(errs []error) error {
 	case len(texts) > 0:
 		return errors.Join(texts...)
 	case counted[engine.ErrAway] > 0:
-		return engine.ErrAway
+		return first[engine.ErrAway]
 	case counted[engine.ErrGrace] > 0:
-		return engine.ErrGrace
+		return first[engine.ErrGrace]
 	case counted[engine.ErrAllGone] > 0 && counted[engine.ErrAllGone] == ends:
-		return engine.ErrAllGone
+		return first[engine.ErrAllGone]
 	}
 	return nil
 }

@@ -73,7 +73,6 @@ const (
 // opening is a fleet that is being put together.
 type opening struct {
 	Config
-	nonce []byte
 
 	mu      sync.Mutex
 	remotes []*remote // in the order they came
@@ -92,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 	if cfg.patience == (patience{}) {
 		cfg.patience = patient()
 	}
-	o := &opening{Config: cfg, nonce: newNonce()}
+	o := &opening{Config: cfg}
 	f, err := o.open(ctx)
 	if err != nil {
 		var all sync.WaitGroup
@@ -133,7 +132,8 @@ func (o *opening) add(m *remote) {
 	o.remotes = append(o.remotes, m)
 }
 
-func (o *opening) identity() identity { return identity{o.Build, o.Key, o.nonce} }
+// identity is what is said to one worker.
+func (o *opening) identity() identity { return identity{o.Build, o.Key, newNonce()} }
 
 // startWorkers starts all worker processes.
 func (o *opening) startWorkers(ctx context.Context) error {
@@ -158,7 +158,7 @@ func (o *opening) startWorker(ctx context.Context, name string) (*remote, error)
 		return nil, err
 	}
 	s := newStream(rwc)
-	h, err := admit(ctx, s, identity{build: o.Build, nonce: o.nonce}, func(share.Resources) string { return name })
+	h, err := admit(ctx, s, identity{build: o.Build, nonce: newNonce()}, func(share.Resources) string { return name })
 	if err != nil {
 		s.close(err)
 		return nil, fmt.Errorf("%s: %w", name, c.ended(err))

@@ -28,7 +28,7 @@ type scribe struct {
 	net.Conn
 	mu    sync.Mutex
 	lines strings.Builder
-	last  chan struct{} // nil, or closed when Write is called
+	raw   bool // nothing is left out
 }
 
 func (s *scribe) Write(p []byte) (int, error) {
@@ -46,7 +46,11 @@ func (s *scribe) note(who string, p []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for line := range bytes.Lines(p) {
-		fmt.Fprintf(&s.lines, "%s %s\n", who, tidied(bytes.TrimSpace(line)))
+		text := string(bytes.TrimSpace(line))
+		if !s.raw {
+			text = tidied([]byte(text))
+		}
+		fmt.Fprintf(&s.lines, "%s %s\n", who, text)
 	}
 }
 
@@ -102,7 +106,7 @@ func TestTheProtocolIsSpokenAsWrittenDown(t *testing.T) {
 	w.Key = "sesame"
 	near, _ := serve(t, w)
 	s := &scribe{Conn: near}
-	o := &opening{Config: cfg, nonce: newNonce()}
+	o := &opening{Config: cfg}
 	m, err := o.letIn(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +162,32 @@ func TestProofsAreWhatTheyWere(t *testing.T) {
 	}
 }
 
+// What one worker proved is no use to another.
+func TestNobodyIsLetInByWhatAnotherProved(t *testing.T) {
+	var b book
+	cfg := configOf(&b, 10)
+	cfg.Key = "sesame"
+	o := &opening{Config: cfg}
+	w := workerOf(&b)
+	w.Key = "sesame"
+	near, _ := serve(t, w)
+	s := &scribe{Conn: near, raw: true}
+	m, err := o.letIn(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.dismiss()
+	_, hello, _ := strings.Cut(s.text(), "worker      ")
+	hello, _, _ = strings.Cut(hello, "\n")
+	near, far := net.Pipe()
+	go func() { talk(far, hello+"\n") }()
+	_, err = o.letIn(t.Context(), near)
+	says(t, err, "the keys of coordinator and worker differ")
+	if !strings.HasPrefix(hello, `{"hello":`) {
+		t.Errorf("it was %q", hello)
+	}
+}
+
 func TestWhoIsNotOneOfUsIsRefused(t *testing.T) {
 	other := func(change func(*Worker)) func(*Worker) { return change }
 	for _, c := range []struct {
@@ -178,7 +208,7 @@ func TestWhoIsNotOneOfUsIsRefused(t *testing.T) {
 			conn, ended := serve(t, w)
 			cfg := configOf(&b, 10)
 			cfg.Key = c.key
-			o := &opening{Config: cfg, nonce: newNonce()}
+			o := &opening{Config: cfg}
 			_, err := o.letIn(t.Context(), conn)
 			says(t, err, c.own)
 			says(t, <-ended, c.worker)
@@ -205,7 +235,7 @@ func TestAWorkerOfAnotherVersionIsTold(t *testing.T) {
 	near, far := net.Pipe()
 	heard := make(chan []string, 1)
 	go func() { heard <- talk(far, `{"hello":{"protocol":2,"build":"v9","news":1}}`+"\n") }()
-	o := &opening{Config: configOf(&b, 10), nonce: newNonce()}
+	o := &opening{Config: configOf(&b, 10)}
 	_, err := o.letIn(t.Context(), near)
 	const want = "the worker is of another version (v9, protocol 2; here test, protocol 1): use the same build on all hosts"
 	says(t, err, want)
@@ -240,7 +270,7 @@ func TestGarbageIsRefused(t *testing.T) {
 			var b book
 			near, far := net.Pipe()
 			go func() { talk(far, c.sent) }()
-			o := &opening{Config: configOf(&b, 10), nonce: newNonce()}
+			o := &opening{Config: configOf(&b, 10)}
 			_, err := o.letIn(t.Context(), near)
 			says(t, err, c.want)
 			far.Close()

@@ -106,8 +106,8 @@ func tried(t *testing.T, f *Fleet, conns int) {
 	if s := must(engine.Order{Fanout: &engine.Fanout{Count: 4, Rate: 100, ByAPI: true, Grace: grace}}); s.Received != 4*conns {
 		t.Errorf("a fan-out at a rate: %d received", s.Received)
 	}
-	if s := must(engine.Order{Echo: &engine.Echo{Via: engine.ViaPublish, Duration: 300 * time.Millisecond, Rate: 500, Grace: grace}}); s.Received < 140 || s.Received > 151 {
-		t.Errorf("an echo at 500 a second for 0.3 s: %d received", s.Received)
+	if s := must(engine.Order{Echo: &engine.Echo{Via: engine.ViaPublish, Duration: 300 * time.Millisecond, Rate: 500, Grace: grace}}); s.Received == 0 || s.Received != s.Sent {
+		t.Errorf("an echo: %d sent, %d received", s.Sent, s.Received)
 	}
 	if err := f.Order(engine.Order{Flow: &engine.Flow{Rate: 400, To: engine.Own}}); err != nil {
 		t.Fatal(err)

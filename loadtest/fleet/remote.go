@@ -45,7 +45,7 @@ type remote struct {
 	mu      sync.Mutex
 	pending map[uint64]chan answer
 	next    uint64
-	heard   time.Time
+	quiet   int // polls since the worker said something
 	last    state
 	results json.RawMessage // as last asked for
 	closing bool            // what ends now does so in good order
@@ -56,7 +56,7 @@ type remote struct {
 func newRemote(name string, s *stream, r share.Resources, clock func() time.Time, p patience, ending func(error) error) *remote {
 	m := &remote{
 		name: name, s: s, clock: clock, patience: p, resources: r, ending: ending, done: make(chan error, 4), out: make(chan struct{}),
-		over: make(chan struct{}), pending: map[uint64]chan answer{}, heard: clock(),
+		over: make(chan struct{}), pending: map[uint64]chan answer{},
 	}
 	m.polls, m.rest = context.WithCancel(context.Background())
 	go m.listen()
@@ -89,7 +89,7 @@ func (m *remote) hear() error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.heard = m.clock()
+	m.quiet = 0
 	switch {
 	case got.Answer != nil:
 		if got.Answer.State != nil {
@@ -134,7 +134,8 @@ func (m *remote) watch() {
 			asked = false
 		case <-ticker.C:
 			m.mu.Lock()
-			silent := m.clock().Sub(m.heard)
+			m.quiet++ // ticks are counted: after a hold-up of this process what has arrived meanwhile is read first
+			silent := time.Duration(m.quiet) * m.poll
 			m.mu.Unlock()
 			if silent > m.silence {
 				m.abandon(fmt.Errorf("was silent for %s", m.silence))
@@ -177,13 +178,13 @@ func (m *remote) ask(ctx context.Context, a ask) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.answer)
 	defer cancel()
 	to, err := m.send(a)
-	if err != nil {
-		return answer{}, err
+	if err != nil && m.s.end.Err() == nil {
+		return answer{}, err // the stream is as good as before
 	}
 	select {
 	case got := <-to:
 		return got, got.Failure.error()
-	case <-m.out:
+	case <-m.out: // when it is known what became of the worker
 		return answer{}, errGone
 	case <-ctx.Done():
 		m.abandon(fmt.Errorf("did not answer (%s) within %s", a.Verb, m.answer))

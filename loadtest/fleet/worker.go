@@ -38,12 +38,11 @@ const (
 	leaveTime = 5 * time.Second
 )
 
-// errEnded: the coordinator ended the stream, which is how a load test ends.
-var errEnded = errors.New("the coordinator ended the connection")
+// errEnded: the coordinator ended the stream, without which it cannot go on.
+var errEnded = errors.New("the coordinator has ended the connection before the load test was over")
 
 // Serve serves one coordinator over a stream until that ends or ctx does, and closes the stream. The connections are closed then,
-// in good order if that takes no longer than a moment. The error is nil when the coordinator had let the worker in and ended the
-// stream itself.
+// in good order if that takes no longer than a moment. The error is nil when the coordinator had them closed before.
 func (w Worker) Serve(ctx context.Context, rwc io.ReadWriteCloser) error {
 	if w.patience == (patience{}) {
 		w.patience = patient()
@@ -55,14 +54,13 @@ func (w Worker) Serve(ctx context.Context, rwc io.ReadWriteCloser) error {
 	}
 	v := &service{Worker: w, name: name, s: s, asks: make(chan ask, asksMax)}
 	v.ctx, v.end = context.WithCancelCause(ctx)
-	v.heard.Store(w.Clock().UnixNano())
 	go v.listen()
 	var all sync.WaitGroup
 	all.Go(v.tick)
 	v.work()
 	v.leave()
 	all.Wait()
-	if err := context.Cause(v.ctx); err != errEnded {
+	if err := context.Cause(v.ctx); err != errEnded || !v.closed {
 		return err
 	}
 	return nil
@@ -71,17 +69,22 @@ func (w Worker) Serve(ctx context.Context, rwc io.ReadWriteCloser) error {
 // service is a worker at work.
 type service struct {
 	Worker
-	name   string
-	s      *stream
-	asks   chan ask
-	ctx    context.Context // until the worker goes
-	end    context.CancelCauseFunc
-	heard  atomic.Int64 // when the coordinator last said something
+	name string
+	s    *stream
+	asks chan ask
+	ctx  context.Context // until the worker goes
+	end  context.CancelCauseFunc
+
+	// Any goroutine.
+	quiet  atomic.Int64 // nanoseconds of ticks since the coordinator said something
 	flows  atomic.Bool  // publications flow
 	orders atomic.Int32 // under way
 	crew   atomic.Pointer[crew]
-	ran    chan struct{} // the crew's Run has returned; nil without one
-	turn   sync.Mutex    // held while a question is answered
+	turn   sync.Mutex // held while a question is answered
+
+	// Of work's goroutine.
+	ran    chan struct{} // the crew's Run has returned; nil without one. forward waits for it, too
+	closed bool          // the connections, by the coordinator's order
 }
 
 // listen reads until the stream ends. How things are is answered at once, whatever else is going on.
@@ -101,7 +104,7 @@ func (v *service) listen() {
 			v.end(err)
 			return
 		}
-		v.heard.Store(v.Clock().UnixNano())
+		v.quiet.Store(0)
 		if m.Ask.Verb == verbState {
 			v.tell(answer{ID: m.Ask.ID})
 			continue
@@ -154,6 +157,7 @@ func (v *service) carryOut(a *ask) (got answer, err error) {
 	case a.Verb == verbBegin && a.Begin != nil && c == nil:
 		return got, v.begin(a.Begin)
 	case a.Verb == verbClose && c == nil:
+		v.closed = true
 		return got, nil
 	case c == nil:
 		return got, fmt.Errorf("asked for %q before there were engines", a.Verb)
@@ -175,6 +179,7 @@ func (v *service) carryOut(a *ask) (got answer, err error) {
 		got.Published, err = c.Published()
 		return got, err
 	case a.Verb == verbClose:
+		v.closed = true
 		err := v.shut(c, a.Within)
 		_ = tellResults(c, &got)
 		return got, err
@@ -257,7 +262,7 @@ func (v *service) tick() {
 			return
 		case <-ticker.C:
 		}
-		if v.Clock().UnixNano()-v.heard.Load() > int64(v.patience.silence) {
+		if v.quiet.Add(int64(pace)) > int64(v.patience.silence) {
 			v.end(fmt.Errorf("the coordinator was silent for %s", v.patience.silence))
 			return
 		}

@@ -49,6 +49,7 @@ func Out(w Want, members []Member) ([][]Engine, error) {
 	for i, n := range parts {
 		size = min(size, n, members[i].engineMax(w.EngineMax))
 	}
+	size = max(size, w.Connections/enginesMax) // one who has little room does not make everybody else's small
 	all := make([][]Engine, len(members))
 	first, index := 0, 0
 	for i, part := range parts {
@@ -60,6 +61,9 @@ func Out(w Want, members []Member) ([][]Engine, error) {
 	}
 	return all, nil
 }
+
+// enginesMax is how many engines a member has at most because of the limit of their tables: each takes a thread, and buffers.
+const enginesMax = 256
 
 // engineMax is the most connections an engine may have, if most is what it was configured to be; 0 = anything.
 func (r *Resources) engineMax(most int) int {
@@ -94,7 +98,7 @@ func (r *Resources) holds(sharing, sources int) holding {
 		conns := l.Conns
 		switch {
 		case l.Name == limitDescriptors && r.Tables:
-			continue
+			conns *= enginesMax
 		case l.Name == limitDescriptors:
 		case l.Name == limitPorts:
 			conns = conns * uint64(sources) / uint64(sharing)
