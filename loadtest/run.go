@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"shoal/loadtest/engine"
+	"shoal/loadtest/fleet"
 	"shoal/loadtest/observe"
 	"shoal/loadtest/plan"
 	"shoal/loadtest/progress"
@@ -367,6 +368,7 @@ const closeTime = 10 * time.Second
 // close takes a last look at the connections and ends them.
 func (r *run) close() error {
 	r.last = r.view(true)
+	r.report.Members = membersOf(r.d)
 	r.event("closing", r.counts())
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
@@ -375,4 +377,17 @@ func (r *run) close() error {
 	}
 	r.show.End()
 	return <-r.ended
+}
+
+// membersOf are who carries the connections; nil when it is this process alone.
+func membersOf(d engine.Driver) []fleet.MemberStatus {
+	many, ok := d.(interface{ Members() []fleet.MemberStatus })
+	if !ok {
+		return nil
+	}
+	all := many.Members()
+	if len(all) == 1 && all[0].Engines == 1 {
+		return nil
+	}
+	return all
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"shoal/loadtest/fleet"
 	"shoal/loadtest/observe"
 	"shoal/loadtest/plan"
 	"shoal/loadtest/timeline"
@@ -44,6 +45,8 @@ type Report struct {
 	Figures     []observe.Figure  `json:"figures,omitempty"`
 	Timeline    *Timeline         `json:"timeline,omitempty"`
 	Causes      map[string]int    `json:"causes,omitempty"` // why connections ended early or messages were refused, and how many
+	// Members carried the connections, when it was not one engine of this process; Ready and RSS are those before the end.
+	Members []fleet.MemberStatus `json:"members,omitempty"`
 
 	Expectations []Expectation `json:"expectations,omitempty"`
 }

@@ -7,7 +7,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
+	"shoal/loadtest/fleet"
 	"shoal/loadtest/observe"
 	"shoal/loadtest/units"
 )
@@ -62,6 +64,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		t.cost(r.Cost, r)
 	}
 	t.figures(r)
+	t.members(r.Members)
 	if r.Observed != nil {
 		t.observed(r.Observed)
 	}
@@ -240,3 +243,37 @@ func byCount(n map[string]int) []string {
 func micros(us float64) string { return units.Micros(us) }
 
 func size(n float64) string { return units.Size(n) }
+
+// rowsMax is how many members the table shows, beside those that are gone.
+const rowsMax = 8
+
+// members shows who carried the connections, a row each.
+func (t *table) members(all []fleet.MemberStatus) {
+	if len(all) == 0 {
+		return
+	}
+	t.line("")
+	t.line("  carried by")
+	for i, m := range all {
+		if i >= rowsMax && m.Gone == "" {
+			continue // all are in the JSON report
+		}
+		t.line("    %s: %s connections, event loops: %d", m.Name, units.Grouped(m.Connections), m.Engines)
+		if m.RSS > 0 {
+			t.add(", %s RSS", size(float64(m.RSS)))
+		}
+		if m.Clock.Uncertainty > 0 {
+			side := "behind"
+			if m.Clock.Ahead < 0 {
+				side = "ahead"
+			}
+			t.add(", its clock %s ± %s %s", m.Clock.Ahead.Abs().Round(time.Microsecond), m.Clock.Uncertainty.Round(time.Microsecond), side)
+		}
+		if m.Gone != "" {
+			t.add("; gone: %s", m.Gone)
+		}
+	}
+	if n := len(all) - rowsMax; n > 0 {
+		t.line("    and others like them, %s in all", units.Grouped(len(all)))
+	}
+}
