@@ -103,12 +103,17 @@ func (b *Books) begin(s *sub, r layout.Ref) {
 	}
 }
 
-// open has a subscription that began while publications were under way count from the first that came.
+// open has a subscription that began while publications were under way count from the first that came. Of this member's own it is known
+// what was published before it began: what comes later than the next was lost.
 func (b *Books) open(s *sub, r layout.Ref, seq uint32) {
 	s.flags &^= subFresh
-	s.track.Begin(seq - 1)
-	b.owe(r, int(s.told)-int(seq-1))
-	s.told = seq - 1
+	from := seq - 1
+	if b.local(r) {
+		from = min(from, s.told)
+	}
+	s.track.Begin(from)
+	b.owe(r, int(s.told)-int(from))
+	s.told = from
 }
 
 // pass moves the position on to an offset and returns how many were skipped, as far as offsets tell.

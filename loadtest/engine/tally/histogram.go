@@ -12,6 +12,7 @@ const (
 	histogramMin    = int64(time.Microsecond)
 	histogramMax    = int64(10 * time.Minute)
 	histogramDigits = 3
+	bracketTicks    = 5 // brackets for each halving of what is left
 )
 
 // Histogram is a distribution in nanoseconds, from 1 µs to 10 min with three digits. The zero value is an empty one and holds
@@ -88,7 +89,7 @@ func (h Histogram) Brackets() []hdrhistogram.Bracket {
 	if h.h == nil {
 		return nil
 	}
-	return h.h.CumulativeDistribution()
+	return h.h.CumulativeDistributionWithTicks(bracketTicks)
 }
 
 // MarshalJSON implements json.Marshaler.
