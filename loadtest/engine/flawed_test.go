@@ -35,6 +35,10 @@ type flaws struct {
 	mute bool
 	// tagged is called for each publication with its tag.
 	tagged func(key string)
+	// call answers a call; the default answers with its data.
+	call func(m *member, r *proto.RPCRequest) ([]byte, *proto.Error)
+	// connected is called with the token of each connect command.
+	connected func(token string)
 }
 
 // flawed is a server of the client protocol and of the API that makes mistakes on purpose.
@@ -208,9 +212,28 @@ func (m *member) commands(p []byte) {
 		switch {
 		case c.Connect != nil:
 			m.s.members[m] = true
+			if m.s.f.connected != nil {
+				m.s.f.connected(strings.Clone(c.Connect.Token))
+			}
 			m.reply(&proto.Reply{Id: c.Id, Connect: &proto.ConnectResult{Client: "x"}})
 		case c.Subscribe != nil:
 			m.subscribe(c.Id, c.Subscribe)
+		case c.Rpc != nil:
+			data, refusal := c.Rpc.Data, (*proto.Error)(nil)
+			if m.s.f.call != nil {
+				data, refusal = m.s.f.call(m, c.Rpc)
+			}
+			if refusal != nil {
+				m.reply(&proto.Reply{Id: c.Id, Error: refusal})
+			} else {
+				m.reply(&proto.Reply{Id: c.Id, Rpc: &proto.RPCResult{Data: data}})
+			}
+		case c.Publish != nil:
+			name, data := strings.Clone(c.Publish.Channel), bytes.Clone(c.Publish.Data)
+			m.reply(&proto.Reply{Id: c.Id, Publish: &proto.PublishResult{}})
+			m.s.mu.Unlock()
+			m.s.publish(name, data)
+			m.s.mu.Lock()
 		}
 		m.s.mu.Unlock()
 	}
