@@ -110,6 +110,8 @@ func TestCallsAreAnsweredByTheirData(t *testing.T) {
 			do(t, e, nil, Order{Echo: &c.echo})
 			s, census, _ := finish(t, e)
 			spotless(t, s, census)
+			mu.Lock()
+			defer mu.Unlock()
 			if s.Sent < 10 || s.Received != s.Sent || s.Answered != s.Sent || methods["echo"] != s.Sent || len(methods) != 1 {
 				t.Errorf("%+v, %v", s.Counters, methods)
 			}
