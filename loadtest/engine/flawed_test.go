@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gorilla/websocket"
@@ -33,6 +34,8 @@ type flaws struct {
 	crosstalk bool
 	// mute: no offsets, no recovery.
 	mute bool
+	// stalled is set once some do not read.
+	stalled *atomic.Bool
 	// tagged is called for each publication with its tag.
 	tagged func(key string)
 	// call answers a call; the default answers with its data.
@@ -64,9 +67,13 @@ type member struct {
 	number int // in the order of coming
 	subs   map[string]bool
 	got    int // publications delivered
+	before int // of those, before some did not read
 	held   *proto.Publication
 	twice  bool // unsubscribed again
 }
+
+// sinceStall is how many publications were delivered since some do not read.
+func (m *member) sinceStall() int { return m.got - m.before }
 
 func serveFlawed(t *testing.T, f flaws) netip.AddrPort {
 	t.Helper()
@@ -141,7 +148,10 @@ func (s *flawed) publish(name string, data []byte) {
 			continue
 		}
 		out := []*proto.Publication{p}
-		if m.got++; s.f.deliver != nil {
+		if m.got++; s.f.stalled == nil || !s.f.stalled.Load() {
+			m.before = m.got
+		}
+		if s.f.deliver != nil {
 			out = s.f.deliver(m, p)
 		}
 		for _, p := range out {
