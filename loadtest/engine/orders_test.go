@@ -365,6 +365,45 @@ func TestMembersShareATest(t *testing.T) {
 	}
 }
 
+func TestTheNextBurstWaitsForTheOneBefore(t *testing.T) {
+	for _, byAPI := range []bool{true, false} {
+		e := meet(t, serveFlawed(t, flaws{}), Config{Connections: 10, Channels: 2})
+		do(t, e, nil, Order{Fanout: &Fanout{Count: 20, Burst: 4, ByAPI: byAPI}})
+		s, census, res := finish(t, e)
+		spotless(t, s, census)
+		if len(res.Own) != 20 || s.Received != 200 || s.Answered != 20 {
+			t.Fatalf("by API %t: %d listed, %+v", byAPI, len(res.Own), s)
+		}
+		for i, p := range res.Own[:16] {
+			if next := res.Own[i/4*4+4]; p.Last > next.Due || p.Answered > next.Due || p.Due != res.Own[i/4*4].Due || p.Sequence != i+1 {
+				t.Errorf("by API %t: publication %+v, the next burst %+v", byAPI, p, next)
+			}
+		}
+	}
+}
+
+func TestPartsOfMembersAddUp(t *testing.T) {
+	for all := 1; all < 60; all++ {
+		for of := 1; of <= min(all, 7); of++ {
+			for n := range all + 3 {
+				sum, first := 0, 0
+				for i := range of {
+					c := Config{First: first, Connections: all*(i+1)/of - first, All: all}
+					part := c.share(n)
+					if part < 0 || part > c.Connections {
+						t.Fatalf("%d of %d connections, %d in all: %d have a part", n, c.Connections, all, part)
+					}
+					sum += part
+					first += c.Connections
+				}
+				if sum != min(n, all) {
+					t.Fatalf("the parts of %d members of %d of %d add up to %d", of, n, all, sum)
+				}
+			}
+		}
+	}
+}
+
 func TestOrdersSurviveJSON(t *testing.T) {
 	for _, o := range []Order{
 		{Connect: &Connect{Rate: 1, To: 2, Over: time.Second, Jitter: 0.5, Window: 3}}, {Flow: &Flow{To: Own, Rate: 1, Random: true, Count: 4}},

@@ -156,6 +156,9 @@ func TestBooksAgreeWithAPlainList(t *testing.T) {
 				}
 				d.Part(uint32(peer))
 				for j := range d.each {
+					if _, _, known := d.Position(uint32(peer), j); known || d.Live(uint32(peer), j) {
+						t.Fatalf("seed %d: who comes in the place of another has its position", seed)
+					}
 					d.Joined(uint32(peer), j, &proto.SubscribeResult{Recoverable: true, Epoch: "e", Offset: uint64(made[d.Ref(uint32(peer), j)])}, nil)
 				}
 			}

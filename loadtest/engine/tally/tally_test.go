@@ -229,6 +229,25 @@ func TestWindowsOfMembersAreThoseOfAll(t *testing.T) {
 	}
 }
 
+func TestAWindowOfTwoMembersHasTheSlowOnesOfEither(t *testing.T) {
+	window := func(v time.Duration) []Window {
+		var w Windows
+		for range 100 {
+			w.Record(1, int64(v))
+		}
+		return w.All()
+	}
+	fast, slow := Results{Windows: window(time.Millisecond)}, Results{Windows: window(50 * time.Millisecond)}
+	for _, pair := range [][2]Results{{fast, slow}, {slow, fast}} {
+		var sum Results
+		sum.Add(pair[0])
+		sum.Add(pair[1])
+		if w := sum.Windows[0]; w.Count != 200 || time.Duration(w.P50) > 2*time.Millisecond || time.Duration(w.P99) < 45*time.Millisecond {
+			t.Errorf("%+v", w)
+		}
+	}
+}
+
 func FuzzShapesThatCannotBeAreLeftOut(f *testing.F) {
 	var w Windows
 	w.Record(1, 5)
@@ -290,14 +309,14 @@ func TestWhatAllReceivedIsWhole(t *testing.T) {
 }
 
 func TestResultsSurviveJSONAndAddition(t *testing.T) {
-	one := Results{Stalls: 1, Codes: map[string]int{"a": 2}, Receivers: []int{3, 4}, Outcome: Outcome{Whole: 5}, Own: []Publication{{Sequence: 1, First: 5, Last: 9, Receipts: 1}}}
+	one := Results{Stalls: 1, Codes: map[string]int{"a": 2}, Receivers: []int{3, 4}, Outcome: Outcome{Whole: 5}, Own: []Publication{{Sequence: 1, First: 5, Last: 9, Receipts: 1}}, Others: []Publication{{Sequence: 2, Receipts: 1}}}
 	for i, h := range one.histograms() {
 		h.Record(int64(i+1) * int64(time.Millisecond))
 	}
 	var sum Results
 	sum.Add(read(t, one))
 	sum.Add(read(t, one))
-	if least, most := sum.ReceiversRange(); least != 6 || most != 8 || sum.Stalls != 1 || sum.Codes["a"] != 4 || sum.Outcome.Whole != 10 || sum.Own[0].Receipts != 2 {
+	if least, most := sum.ReceiversRange(); least != 6 || most != 8 || sum.Stalls != 1 || sum.Codes["a"] != 4 || sum.Outcome.Whole != 10 || sum.Own[0].Receipts != 2 || sum.Others[0].Receipts != 2 {
 		t.Errorf("%+v", sum)
 	}
 	for i, h := range sum.histograms() {
