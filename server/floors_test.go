@@ -39,7 +39,7 @@ var floors = map[string]int{
 	"loadtest/engine/message": 38, "loadtest/engine/wire": 38, "loadtest/engine/answer": 38, "loadtest/engine/layout": 38, "loadtest/engine/pace": 38,
 	"loadtest/engine/retry": 38, "loadtest/engine/mint": 38, "loadtest/engine/narrow": 38, "loadtest/engine/tally": 38,
 	"loadtest/engine/books": 39, "loadtest/engine/poster": 39, // parts of the engine that know no order
-	"loadtest/units": 39, "loadtest/plan": 39, "loadtest/engine": 40, "loadtest/timeline": 40, "loadtest/observe": 41, "loadtest/watch": 42, "loadtest/report": 42,
+	"loadtest/units": 39, "loadtest/plan": 39, "loadtest/engine": 40, "loadtest/timeline": 40, "loadtest/observe": 41, "loadtest/watch": 42, "loadtest/report": 42, "loadtest/fleet": 41, "loadtest/fleet/share": 40,
 	"loadtest": 43, "loadtest/chart": 44, "loadtest/page": 45,
 	"server": 50, "server/command": 51, "server/compat": 52, "server/examples": 52,
 	"": 60, // main
