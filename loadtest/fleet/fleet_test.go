@@ -364,3 +364,29 @@ func TestAnEventLoopThatEndsCountsAsDied(t *testing.T) {
 	until(t, "all count as died", func() bool { return f.Snapshot().Died == 20 })
 	says(t, f.Order(connect()), "nobody is left", "ended")
 }
+
+// What came to all who are left came to all.
+func TestWhoIsGoneHoldsNothingBack(t *testing.T) {
+	var b book
+	cfg := configOf(&b, 20)
+	cfg.EngineMax = 10
+	f := piped(t, cfg)
+	if err := do(t, f, connect()); err != nil {
+		t.Fatal(err)
+	}
+	b.at(0).set(func(f *fake) { f.s.Whole = 7 })
+	b.at(1).set(func(f *fake) { f.s.Whole = 3 })
+	if n := f.Snapshot().Whole; n != 3 {
+		t.Errorf("%d publications came to all", n)
+	}
+	b.at(1).closed <- errors.New("epoll is tired")
+	until(t, "it is gone", func() bool { return f.Snapshot().Died == 10 })
+	if n := f.Snapshot().Whole; n != 7 {
+		t.Errorf("%d publications came to all who are left", n)
+	}
+	b.at(0).closed <- errors.New("so is this one")
+	until(t, "it is gone", func() bool { return f.Snapshot().Died == 20 })
+	if n := f.Snapshot().Whole; n != 0 {
+		t.Errorf("%d publications came to nobody", n)
+	}
+}

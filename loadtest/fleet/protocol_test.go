@@ -234,10 +234,10 @@ func TestAWorkerOfAnotherVersionIsTold(t *testing.T) {
 	var b book
 	near, far := net.Pipe()
 	heard := make(chan []string, 1)
-	go func() { heard <- talk(far, `{"hello":{"protocol":2,"build":"v9","news":1}}`+"\n") }()
+	go func() { heard <- talk(far, `{"hello":{"protocol":2,"build":"test","news":1}}`+"\n") }()
 	o := &opening{Config: configOf(&b, 10)}
 	_, err := o.letIn(t.Context(), near)
-	const want = "the worker is of another version (v9, protocol 2; here test, protocol 1): use the same build on all hosts"
+	const want = "the worker is of another version (test, protocol 2; here test, protocol 1): use the same build on all hosts"
 	says(t, err, want)
 	if got := <-heard; len(got) != 2 || !strings.Contains(got[1], `{"refused":"`+want) {
 		t.Errorf("it heard %q", got)
