@@ -215,7 +215,7 @@ func TestErrorsOfMembersBecomeOne(t *testing.T) {
 		{[]error{engine.ErrAllGone, nil}, ""}, // some are gone: the counters say how many
 		{[]error{engine.ErrAllGone, errGone, engine.ErrAllGone}, engine.ErrAllGone.Error()},
 		{[]error{engine.ErrAllGone, engine.ErrGrace}, engine.ErrGrace.Error()},
-		{[]error{errGone, nil}, ""},
+		{[]error{errGone, nil, fmt.Errorf("%w: why", errNobody)}, ""},
 		{[]error{one, engine.ErrGrace, one}, "one"},
 		{[]error{one, nil, two, one}, "one\ntwo"},
 	} {
@@ -319,25 +319,35 @@ func TestStopEndsAFanOutAfterTheBurstUnderWay(t *testing.T) {
 }
 
 func TestWhoDoesNotStopIsGivenUp(t *testing.T) {
-	var b book
-	f := piped(t, configOf(&b, 20), workerOf(&b))
-	f.g.bound = 20 * time.Millisecond
-	if err := do(t, f, connect()); err != nil {
-		t.Fatal(err)
-	}
-	b.at(1).set(func(f *fake) { f.endless, f.stubborn = true, true })
-	if err := f.Order(echo()); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	if err := finished(t, f); err != nil {
-		t.Error(err)
-	}
-	s := f.Snapshot()
-	if s.Ready != 10 || s.Died != 10 || s.Causes["worker 1: did not end an order within 20ms of being told to"] != 10 {
-		t.Errorf("%+v", s.Counters)
+	for index, want := range []string{
+		"did not end an order within 20ms of being told to", "worker 1: did not end an order within 20ms of being told to",
+	} {
+		var b book
+		f := piped(t, configOf(&b, 20), workerOf(&b)) // and closed in good order when the test ends
+		f.g.bound = 20 * time.Millisecond
+		if err := do(t, f, connect()); err != nil {
+			t.Fatal(err)
+		}
+		if c, ok := f.g.members[index].(*crew); ok {
+			c.bound = f.g.bound
+		}
+		b.at(index).set(func(f *fake) { f.endless, f.stubborn = true, true })
+		if err := f.Order(echo()); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := finished(t, f); err != nil {
+			t.Error(err)
+		}
+		s := f.Snapshot()
+		if s.Ready != 10 || s.Died != 10 || s.Causes[want] != 10 {
+			t.Errorf("%+v", s.Counters)
+		}
+		if err := do(t, f, echo()); err != nil {
+			t.Errorf("the other does not go on: %v", err)
+		}
 	}
 }
 
@@ -363,6 +373,9 @@ func TestAnEventLoopThatEndsCountsAsDied(t *testing.T) {
 	b.at(0).closed <- errors.New("so is this one")
 	until(t, "all count as died", func() bool { return f.Snapshot().Died == 20 })
 	says(t, f.Order(connect()), "nobody is left", "ended")
+	if err := f.Order(connect()); !errors.Is(err, errNobody) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // What came to all who are left came to all.
@@ -389,4 +402,23 @@ func TestWhoIsGoneHoldsNothingBack(t *testing.T) {
 	if n := f.Snapshot().Whole; n != 0 {
 		t.Errorf("%d publications came to nobody", n)
 	}
+}
+
+// The only one who carried out an order is given up.
+func TestAnOrderThatNobodyEndedHasFailed(t *testing.T) {
+	var b book
+	cfg := configOf(&b, 20)
+	cfg.EngineMax = 10
+	f := piped(t, cfg)
+	f.g.members[0].(*crew).bound = 20 * time.Millisecond
+	for i := range 2 {
+		b.at(i).set(func(f *fake) { f.endless, f.stubborn = true, true })
+	}
+	if err := f.Order(connect()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	says(t, finished(t, f), "nobody is left to do it", "did not end an order within 20ms")
 }

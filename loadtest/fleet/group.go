@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,7 +103,7 @@ func (g *group) Order(o engine.Order) error {
 	var refused []error
 	for i, m := range members {
 		switch {
-		case isGone(m):
+		case isGone(m), errors.Is(errs[i], errNobody):
 		case errs[i] != nil:
 			refused = append(refused, errs[i])
 		default:
@@ -112,7 +113,7 @@ func (g *group) Order(o engine.Order) error {
 	err := merge(refused)
 	if len(began) == 0 {
 		if err == nil {
-			err = g.nobody()
+			err = g.nobody(errs)
 		}
 		if o.Task() {
 			g.ended()
@@ -126,14 +127,25 @@ func (g *group) Order(o engine.Order) error {
 	return nil
 }
 
-// nobody says why there is no member that an order concerns.
-func (g *group) nobody() error {
-	for _, m := range g.members {
-		if isGone(m) && m.cause() != nil {
-			return fmt.Errorf("nobody is left to do it: %w", m.cause())
+// errNobody: all members are gone.
+var errNobody = errors.New("nobody is left to do it")
+
+// isLost says whether err is only that somebody is gone.
+func isLost(err error) bool { return errors.Is(err, errGone) || errors.Is(err, errNobody) }
+
+// nobody says why all are gone, who said that of an order.
+func (g *group) nobody(errs []error) error {
+	for _, err := range errs {
+		if errors.Is(err, errNobody) {
+			return err
 		}
 	}
-	return errors.New("nobody is left to do it")
+	for _, m := range g.members {
+		if isGone(m) && m.cause() != nil {
+			return fmt.Errorf("%w: %w", errNobody, m.cause())
+		}
+	}
+	return errNobody
 }
 
 // ended lets the next order begin.
@@ -181,8 +193,8 @@ func (g *group) await(members []member, stopped chan struct{}, refused error) {
 	})
 	close(over)
 	err := merge(append(errs, refused))
-	if len(g.left()) == 0 {
-		err = g.nobody()
+	if !slices.ContainsFunc(errs, func(err error) bool { return !isLost(err) }) {
+		err = g.nobody(errs)
 	}
 	g.ended()
 	g.done <- err
@@ -203,7 +215,7 @@ func merge(errs []error) error {
 	ends := 0
 	for _, err := range errs {
 		switch {
-		case errors.Is(err, errGone):
+		case isLost(err):
 			continue
 		case err == nil:
 		case errors.Is(err, engine.ErrAllGone), errors.Is(err, engine.ErrGrace), errors.Is(err, engine.ErrAway):
@@ -370,8 +382,7 @@ func gather[T any](g *group, ask func(member) (T, error), add func(*T, T)) (sum 
 	return sum, merge(forgive(g.members, errs))
 }
 
-// Close ends all connections in good order, and Run.
+// Close ends all connections in good order, and Run; also those of a member that was given up.
 func (g *group) Close(ctx context.Context) error {
-	members := g.left()
-	return merge(forgive(members, each(members, func(_ int, m member) error { return m.Close(ctx) })))
+	return merge(forgive(g.members, each(g.members, func(_ int, m member) error { return m.Close(ctx) })))
 }

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -111,14 +112,15 @@ func newCrew(name string, a *assignment, make_ Make) (*crew, error) {
 
 // Run serves until Close. The crew is gone when all its engines are.
 func (c *crew) Run() error {
-	_ = c.group.Run()
+	ran := make(chan error, 1)
+	go func() { ran <- c.group.Run() }()
 	var why error
 	for _, m := range c.members {
-		if why == nil {
-			why = m.cause()
-		}
+		<-m.gone()
+		why = cmp.Or(why, m.cause())
 	}
 	c.abandon(why)
+	<-ran
 	return why
 }
 

@@ -107,7 +107,7 @@ type failure struct {
 
 // kinds are the errors of orders that are told apart.
 func kinds() map[string]error {
-	return map[string]error{"all gone": engine.ErrAllGone, "away": engine.ErrAway, "grace": engine.ErrGrace}
+	return map[string]error{"all gone": engine.ErrAllGone, "away": engine.ErrAway, "grace": engine.ErrGrace, "nobody": errNobody}
 }
 
 // failureOf makes a value of err; nil of nil.

@@ -72,9 +72,10 @@ func (s *stream) send(m message) error {
 	if len(line) >= lineBytesMax {
 		return fmt.Errorf("a message of %d bytes; at most %d can be sent", len(line), lineBytesMax)
 	}
-	select {
-	case <-s.end.Done():
+	if s.end.Err() != nil {
 		return context.Cause(s.end)
+	}
+	select {
 	case s.out <- append(line, '\n'):
 		return nil
 	default:

@@ -317,6 +317,7 @@ func TestAMemberThatDoesNotAnswerIsGivenUp(t *testing.T) {
 			}
 			says(t, m.begin(t.Context(), &assignment{}), "here (pipe)", c.want)
 			<-m.gone()
+			<-m.over // nobody listens to it any more
 		})
 	}
 }
@@ -493,6 +494,34 @@ func TestHostsJoinOverTCP(t *testing.T) {
 	}
 }
 
+func TestACrowdAtTheDoorIsTurnedAway(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, enough := context.WithCancel(t.Context())
+	cfg := configOf(&book{}, 40)
+	cfg.Listener, cfg.Hosts = ln, 1
+	opened := make(chan error, 1)
+	go func() {
+		_, err := Open(ctx, cfg)
+		opened <- err
+	}()
+	for i := range strangersMax + 1 {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		n, err := conn.Read(make([]byte, 1)) // the challenge, for those who are looked at
+		if (n == 1) != (i < strangersMax) {
+			t.Errorf("number %d: %d bytes, %v", i, n, err)
+		}
+	}
+	enough()
+	says(t, <-opened, "0 of 1 hosts have joined", "context canceled")
+}
+
 func TestHostsThatDoNotComeAreNotAwaitedForGood(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -512,5 +541,21 @@ func TestWhoFindsNoCoordinatorSaysSo(t *testing.T) {
 	w := workerOf(&book{})
 	for _, address := range []string{"127.0.0.1:1", "nonsense", "127.0.0.1:99999"} {
 		says(t, w.Join(t.Context(), address, 0), "no coordinator at "+address)
+	}
+}
+
+func TestResultsCanBeAskedForAfterTheEnd(t *testing.T) {
+	var b book
+	f := piped(t, configOf(&b, 20), workerOf(&b))
+	if err := errors.Join(do(t, f, connect()), f.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if r, err := f.Results(); err != nil || len(r.Own) != 20 {
+			t.Errorf("results of %d connections, %v", len(r.Own), err)
+		}
+	}
+	if s := f.Snapshot(); s.Died != 0 || s.Dialed != 20 {
+		t.Errorf("%+v", s.Counters)
 	}
 }
