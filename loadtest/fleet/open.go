@@ -176,6 +176,10 @@ func (o *opening) muster(ctx context.Context) (*Fleet, error) {
 	for _, m := range o.remotes {
 		carriers = append(carriers, share.Member{Name: m.name, Resources: m.resources})
 	}
+	err := o.reach()
+	if err != nil {
+		return nil, err
+	}
 	assignments, err := o.assign(carriers)
 	if err != nil {
 		return nil, err
@@ -203,6 +207,17 @@ func (o *opening) muster(ctx context.Context) (*Fleet, error) {
 		return nil, err
 	}
 	return newFleet(members, o.Engine.Channels), nil
+}
+
+// reach says why the target's address is not that of one machine for all.
+func (o *opening) reach() error {
+	at := o.Engine.Remote.Addr()
+	for _, m := range o.remotes {
+		if at.IsLoopback() && m.resources.Boot != "" && m.resources.Boot != o.Resources.Boot {
+			return fmt.Errorf("the target's address %s means another machine on %s: give --target the address that all hosts reach it by", at, m.name)
+		}
+	}
+	return nil
 }
 
 // assign says what each is to carry.

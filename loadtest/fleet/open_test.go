@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -61,6 +62,21 @@ func TestResidentMemoryIsRead(t *testing.T) {
 	for _, odd := range []fstest.MapFS{{}, {"proc/self/statm": {Data: []byte("1")}}} {
 		if n := residentBytes(odd); n != 0 {
 			t.Errorf("%d", n)
+		}
+	}
+}
+
+func TestATargetOnLoopbackIsForOneHostOnly(t *testing.T) {
+	for boot, refused := range map[string]bool{"a": false, "b": true, "": false} { // of the same kernel, of another, not known
+		cfg := configOf(&book{}, 10)
+		cfg.Engine.Remote = netip.MustParseAddrPort("127.0.0.1:8000")
+		w := workerOf(&book{})
+		w.Resources.Boot = boot
+		_, err := tryPiped(t, cfg, w)
+		if refused {
+			says(t, err, "127.0.0.1 means another machine on worker 1", "--target")
+		} else if err != nil {
+			t.Errorf("%q: %v", boot, err)
 		}
 	}
 }
