@@ -54,6 +54,8 @@ func Figures() []Figure {
 		{Name: "connect_rate", Kind: Number, Least: true, Whole: true},
 		{Name: "connect_time", Kind: Duration, Whole: true},
 		{Name: "rss_per_conn", Kind: Bytes, Whole: true},
+		{Name: "rss", Kind: Bytes, Whole: true},
+		{Name: "loadtest_rss", Kind: Bytes, Whole: true},
 		{Name: "heap_per_conn", Kind: Bytes, Whole: true},
 		{Name: "kernel_per_conn", Kind: Bytes, Whole: true},
 	}

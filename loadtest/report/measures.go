@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"shoal/loadtest/observe"
+	"shoal/loadtest/timeline"
 	"shoal/loadtest/units"
 )
 
@@ -60,6 +61,8 @@ func measures() []measure {
 			return 1e6 * r.Connections.Seconds, r.Connections.Ready == r.Connections.Asked
 		}, nil},
 		{"rss_per_conn", "resident memory of the target for a connection", size, pid, figure(observe.FigureRSS), nil},
+		{"rss", "most resident memory of the target", size, pid, most(func(s *timeline.Sample) int64 { return s.RSS }), nil},
+		{"loadtest_rss", "most resident memory of the load test", size, "a host with /proc", most(func(s *timeline.Sample) int64 { return s.SelfRSS }), nil},
 		{"heap_per_conn", "heap of the target for a connection", size, target, figure(observe.FigureHeap), nil},
 		{"kernel_per_conn", "memory of the kernel for a connection", size, "a host whose /proc tells it, see figures in the JSON report", figure(observe.FigureKernel), nil},
 	}
@@ -74,6 +77,19 @@ func (q *Quantiles) p999() float64 { return q.P999 }
 // figure takes one of those observed from outside.
 func figure(name string) func(*Report) (float64, bool) {
 	return func(r *Report) (float64, bool) { return observe.Value(r.Figures, name) }
+}
+
+// most takes the most of the whole timeline.
+func most(of func(*timeline.Sample) int64) func(*Report) (float64, bool) {
+	return func(r *Report) (v float64, known bool) {
+		if r.Timeline == nil {
+			return 0, false
+		}
+		for i := range r.Timeline.Samples {
+			v = max(v, float64(of(&r.Timeline.Samples[i])))
+		}
+		return v, v > 0
+	}
 }
 
 // latency takes a quantile of all receipts.

@@ -6,6 +6,7 @@ import (
 
 	"shoal/loadtest/observe"
 	"shoal/loadtest/plan"
+	"shoal/loadtest/timeline"
 )
 
 // measured is a report with every figure at 100 (of whatever unit); messages are lost, twice and out of order as often.
@@ -15,6 +16,7 @@ func measured() *Report {
 	r := &Report{
 		OK: true, Cost: &Cost{MessageUS: 100}, Observed: &observe.Observed{Lag: &observe.Stops{Count: 1, P999: 100, Max: 200, Waits: 150}, GC: &observe.Stops{Count: 1, P999: 50, Max: 100}},
 		Connections: Connections{PerSecond: 100, Seconds: 100e-6},
+		Timeline:    &Timeline{Samples: []timeline.Sample{{RSS: 50, SelfRSS: 100}, {RSS: 100, SelfRSS: 60}, {}}},
 		Pressure:    &Pressure{Latency: q(100), PerSecond: 100, Memory: &Memory{Before: 50, Peak: 150}},
 		Phases: []Phase{{
 			Name: "x", Verified: Verified{Received: 1, Lost: 50, LostDead: 20, Duplicates: 100, Reordered: 100}, Told: 30, PerSecond: 100, Latency: q(100), Last: q(1),

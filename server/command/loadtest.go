@@ -73,7 +73,7 @@ type loadtestCommand struct {
 	Tokens        string        `name:"subscription-tokens" placeholder:"FILE" help:"Tokens to subscribe with, a line «CHANNEL JWT» for each channel (default: none)."`
 
 	Metrics   string `placeholder:"URL,…" help:"The server's metrics, of each of its processes one (default: /metrics on the target's host and port, if they are there)."`
-	Expect    string `placeholder:"FIGURE=LIMIT,…" help:"Fail unless these figures are reached: p50, p99, p999, broadcast, back, lag, gc, cpu, connect_time (20ms), loss, duplicates, reorder (0), rss_growth, rss_per_conn, heap_per_conn, kernel_per_conn (64MB), rate, connect_rate (75000, at least), pace (0.95, at least), p99_ratio (2). Of one phase: phase.NAME.FIGURE."`
+	Expect    string `placeholder:"FIGURE=LIMIT,…" help:"Fail unless these figures are reached: p50, p99, p999, broadcast, back, lag, gc, cpu, connect_time (20ms), loss, duplicates, reorder (0), rss, loadtest_rss, rss_growth, rss_per_conn, heap_per_conn, kernel_per_conn (64MB), rate, connect_rate (75000, at least), pace (0.95, at least), p99_ratio (2). Of one phase: phase.NAME.FIGURE."`
 	ServerPID []int  `name:"server-pid" placeholder:"PID,…" help:"Measure these processes, all of the server: their CPU and memory per connection and message."`
 	BusyPoll  bool   `help:"Never sleep, so that the server does not pay for waking this process. Needs a processor of its own."`
 	Hold      bool   `help:"Keep the connections at the end until standard input closes or a signal comes; takes lines «mark NAME»."`
