@@ -105,6 +105,10 @@ func TestOneScenarioIsAPlanOfOnePhase(t *testing.T) {
 			return r.Pressure.Received == 300 && r.Pressure.Published == 300 && r.Pressure.Latency.Count == 300
 		}},
 		{Users, func(c *Config) { c.Random, c.Encoding, c.Secret = true, "protobuf", "" }, func(r *Report) bool { return r.Pressure.Received > 10 }},
+		{RPC, func(*Config) {}, func(r *Report) bool {
+			return r.Echo.Sent > 300 && r.Echo.Received == r.Echo.Sent && r.Echo.Latency.Count == int64(r.Echo.Sent)
+		}},
+		{RPC, func(c *Config) { c.MessageRate, c.Encoding, c.Active = 1000, "protobuf", 50 }, func(r *Report) bool { return r.Echo.Received == r.Echo.Sent }},
 		{Churn, func(c *Config) { c.ChurnRate = 100 }, func(r *Report) bool { return r.Phases[0].Churn.Replaced > 10 }},
 		{Recover, func(c *Config) { c.Away, c.Share = 300*time.Millisecond, 0.5 }, func(r *Report) bool { return r.Pressure.Storm.Back == 150 }},
 		{Channels, func(c *Config) { c.PublishRate, c.PublishTo, c.Steps = 100, 300, 3 }, func(r *Report) bool {

@@ -30,7 +30,10 @@ func serve(t *testing.T, flags map[string]any) (addr string, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := server.New(cfg, server.Options{Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "t"})
+	p, err := server.New(cfg, server.Options{
+		Version: "test", Clock: time.Now, Logger: slog.New(slog.DiscardHandler), UID: "t",
+		Embed: server.Embed{Callbacks: server.Callbacks{OnRPC: echoCall}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +50,14 @@ func serve(t *testing.T, flags map[string]any) (addr string, stop func()) {
 	})
 	t.Cleanup(stop)
 	return p.Addr().String(), stop
+}
+
+// echoCall answers the calls of scenario rpc.
+func echoCall(_ context.Context, r *server.RPCRequest) (*server.RPCReply, error) {
+	if r.Method != "loadtest" {
+		return nil, server.MethodNotFound()
+	}
+	return &server.RPCReply{Data: r.Data}, nil
 }
 
 // small is a test of 300 connections against a server.

@@ -181,6 +181,8 @@ func advise(err error) error {
 		{"answered by error 102", "the channel's namespace does not exist on the target: --channel"},
 		{"answered by error 103", "the target's channel rules do not allow it: allow_subscribe_for_client and allow_publish_for_subscriber " +
 			"(for anonymous clients also …_for_anonymous) in its configuration, a --token, or another --channel"},
+		{"rpc was answered by error 104", "the target has no such method: name with --method one that answers with the call's own data"},
+		{"rpc was answered by error 108", "the target answers no calls: give it an rpc proxy, or see --method"},
 		{"answered by error 109", "the token has expired: --token"},
 		{"(the WebSocket handshake)", "the target does not speak WebSocket there, or something between cuts connections: check the port in --target"},
 		{"during the WebSocket handshake", "the target does not speak WebSocket there: check the port in --target"},

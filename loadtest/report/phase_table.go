@@ -64,10 +64,8 @@ func (t *table) phase(p *Phase) {
 	if p.Storm != nil {
 		t.storm(p.Storm)
 	}
-	if c := p.Churn; c != nil {
-		t.row("replaced", "%s of %s that left", units.Grouped(c.Replaced), units.Grouped(c.Left))
-		t.asked(p)
-		t.quantiles("replacing", c.Replace)
+	if p.Churn != nil {
+		t.churn(p)
 	}
 	if p.Others > 0 {
 		t.row("from others", "%s received", units.Grouped(p.Others))
@@ -115,4 +113,11 @@ func (t *table) steps(all []Step) {
 	if len(all) > len(shown) {
 		t.row("", "and %d steps that were nearer to what was asked", len(all)-len(shown))
 	}
+}
+
+// churn is what became of those who left.
+func (t *table) churn(p *Phase) {
+	t.row("replaced", "%s of %s that left", units.Grouped(p.Churn.Replaced), units.Grouped(p.Churn.Left))
+	t.asked(p)
+	t.quantiles("replacing", p.Churn.Replace)
 }

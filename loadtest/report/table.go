@@ -49,6 +49,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if r.Pressure != nil {
 		t.pressure(r.Pressure)
 	}
+	if r.Scenario != Mixed && len(r.Phases) == 1 && r.Phases[0].Churn != nil {
+		t.churn(&r.Phases[0])
+	}
 	if r.Scenario == Mixed {
 		t.phases(r)
 	}
