@@ -66,6 +66,7 @@ type Engine struct {
 	tokens   [][]byte // to resume
 	decoder  proto.ReplyDecoder
 	cache    []cached
+	recent   uint64 // index of the last looked at
 	wire     *wire.Wire
 	mint     mint.Mint
 	posters  *poster.Pool

@@ -383,10 +383,10 @@ func BenchmarkReceive(b *testing.B) {
 			const conns = 1000
 			e := quiet(b, conns)
 			e.cfg.Encoding = enc
-			bill(e, 1<<20)
 			seq := uint32(0)
 			for b.Loop() {
 				seq++
+				bill(e, 1)
 				frame := frameOf(b, e, enc, seq)
 				for slot := range uint32(conns) {
 					e.message(slot, e.conns.At(slot), frame)

@@ -284,7 +284,7 @@ func TestWhatBecomesOfThoseWhoDoNotRead(t *testing.T) {
 			}},
 		{"losses of the last ones there", flaws{mute: true, deliver: stuckOnly(stuck, 30, 1<<30, drop)}, ErrGrace,
 			func(_ Counters, _ Census, s Status, o tally.Outcome) bool {
-				return o.Silent == 0 && o.Unseen > 30*stuck && s.Told+s.Unseen == 0
+				return o.Silent == 0 && o.Unseen > 20*stuck && s.Told+s.Unseen == 0
 			}},
 		{"silent losses", flaws{deliver: hidden(stuck, 30)}, ErrGrace,
 			func(_ Counters, _ Census, s Status, o tally.Outcome) bool {

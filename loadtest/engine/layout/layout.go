@@ -91,6 +91,9 @@ func (l *Layout) Find(number uint32, r Ref) int {
 		return -1
 	}
 	n := uint32(l.cfg.Channels)
+	if n == 1 { // no division for each message
+		return int(l.index[0])
+	}
 	return int(l.index[(r.Number()+n-number%n)%n])
 }
 
