@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -450,13 +449,15 @@ func TestHostsJoinOverTCP(t *testing.T) {
 		told = append(told, line)
 	}
 	addr := ln.Addr().String()
-	if conn, err := net.Dial("tcp", addr); err == nil { // somebody else
-		fmt.Fprint(conn, "GET / HTTP/1.1\r\n\r\n")
-		defer conn.Close()
+	stranger, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer stranger.Close()
 	thief := make(chan error, 1)
 	ended := make(chan error, 3)
 	go func() {
+		talk(stranger, "GET / HTTP/1.1\r\n\r\n") // until it is turned away
 		thief <- workerOf(&b).Join(t.Context(), addr, 0)
 		for range 3 {
 			go func() {
