@@ -1,7 +1,6 @@
 package loadtest
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -134,16 +133,6 @@ func window(w tally.Window, began time.Time) report.Window {
 	}
 }
 
-// distributions are those to be drawn, by name; empty ones are left out.
-func distributions(all map[string]timeline.Histogram) (out []timeline.Distribution) {
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if d := timeline.Points(name, all[name]); d != nil {
-			out = append(out, *d)
-		}
-	}
-	return out
-}
-
 // timeline completes that of the report.
 func (r *run) timeline() {
 	t, res := r.report.Timeline, &r.last.results
@@ -154,9 +143,14 @@ func (r *run) timeline() {
 	if r.report.Scenario == Echo || r.report.Scenario == RPC {
 		receipts = "round trip"
 	}
-	t.Distributions = distributions(map[string]timeline.Histogram{
-		receipts: res.Latency, "setting up": res.Setup, "confirmation": res.Answer, "coming back": res.Return, "replacing": res.Replace,
-	})
+	for _, each := range [...]struct {
+		name string
+		timeline.Histogram
+	}{{receipts, res.Latency}, {"setting up", res.Setup}, {"confirmation", res.Answer}, {"coming back", res.Return}, {"replacing", res.Replace}} {
+		if d := timeline.Points(each.name, each.Histogram); d != nil {
+			t.Distributions = append(t.Distributions, *d)
+		}
+	}
 }
 
 // pressure is the result of a single phase that publishes a stream, with what was watched meanwhile.

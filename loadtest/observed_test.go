@@ -20,7 +20,7 @@ func TestAReportSaysWhatTheTestCostAndHowItWent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{observe.FigureConnect, observe.FigureDelivery, observe.FigureHeartbeat, observe.FigureHeap, observe.FigureKernel, "lag_longest", "gc_stops", "context_switches"} {
+	for _, name := range []string{observe.FigureConnect, observe.FigureDelivery, observe.FigureHeartbeat, observe.FigureHeap, "lag_longest", "gc_stops", "context_switches"} {
 		if v, ok := observe.Value(r.Figures, name); !ok || v <= 0 && name != "gc_stops" {
 			t.Errorf("%s is %g, known %v", name, v, ok)
 		}

@@ -77,6 +77,7 @@ const (
 	noHeartbeat  = "no ping came while connections were held: hold them longer than its interval (--duration, --settle)"
 	noDelivery   = "nothing was delivered"
 	noCollection = "the target's collector has not run since all were connected: hold them longer"
+	givenBack    = "others on this host gave back more than the sockets took"
 	noLive       = "the target does not tell it (" + metricHeapLive + ")"
 )
 
@@ -280,10 +281,17 @@ func (s *sheet) kernel() {
 	}
 	if why := g.Unknown[kernel.Meminfo]; why != "" {
 		s.missing(all, whatAll, "B", why)
+	} else if g.Slab <= 0 {
+		s.missing(all, whatAll, "B", givenBack)
 	} else {
 		s.add(all, whatAll, "B", float64(g.Slab)/each, over)
 	}
-	s.add(buffers, whatBuffers, "B", float64(g.Buffers)/each, over)
+	if g.Buffers < 0 {
+		s.missing(buffers, whatBuffers, "B", givenBack)
+		g.Buffers = 0
+	} else {
+		s.add(buffers, whatBuffers, "B", float64(g.Buffers)/each, over)
+	}
 	if g.Unknown[kernel.Slabinfo] != "" && g.Unknown[kernel.Meminfo] != "" {
 		s.missing(sum, whatSum, "B", g.Unknown[kernel.Slabinfo])
 		return
