@@ -21,10 +21,10 @@ func story() Facts {
 	metrics := func(text string) Measures { return parse([]byte(text)) }
 	start := &Moment{Name: "start", Server: process(100, 10_000, 50), Self: process(10, 5000, 0), Host: host(1, 0, 1000, 0, 90_000, 2),
 		Heap: &Heap{4000, 3000, 5}, Measures: metrics(metricsBefore), rested: process(150, 10_000, 50)}
-	connected := &Moment{Name: "connected", Seconds: 1, Ready: 1000, Server: process(200, 300_000, 60), Self: process(40, 9000, 0), Host: host(2001, 0, 1000, 0, 1, 4), Heap: &Heap{200_000, 90_000, 7}}
-	idle := &Moment{Name: "idle", Seconds: 31, Ready: 1000, Heartbeats: 2000, Server: process(210, 400_000+10_000, 60), Self: process(50, 205_000, 0),
+	connected := &Moment{Name: "connected", Seconds: 1, Ready: 1000, Heartbeats: 100, Server: process(200, 300_000, 60), Self: process(40, 9000, 0), Host: host(2001, 0, 1000, 0, 1, 4), Heap: &Heap{200_000, 90_000, 7}}
+	idle := &Moment{Name: "idle", Seconds: 31, Ready: 1000, Heartbeats: 2100, Received: 7, Server: process(210, 400_000+10_000, 60), Self: process(50, 205_000, 0),
 		Host: host(2001, 8000, 4_001_000, 600_000, 5_090_000, 4), Heap: &Heap{254_000, 243_000, 8}}
-	traffic := &Moment{Name: "traffic", Seconds: 41, Ready: 1000, Received: 40_000, Heartbeats: 2700, Server: process(290, 500_000, 70), Self: process(90, 205_000, 0),
+	traffic := &Moment{Name: "traffic", Seconds: 41, Ready: 1000, Received: 40_007, Heartbeats: 2700, Server: process(290, 500_000, 70), Self: process(90, 205_000, 0),
 		Host: host(2001, 8000, 4_001_000, 600_000, 5_090_000, 6)}
 	after := &Moment{Name: "after", Seconds: 42, Server: process(290, 500_000, 150), Host: host(2001, 8000, 4_001_000, 600_000, 5_090_000, 8), Measures: metrics(metricsAfter)}
 	return Facts{

@@ -40,6 +40,10 @@ func TestThePageFitsEveryScreenInBothThemes(t *testing.T) {
 					if beyond := page.Eval(`document.documentElement.scrollWidth - document.documentElement.clientWidth`); beyond != "0" {
 						t.Errorf("on a screen of %d the page is %s px too wide", width, beyond)
 					}
+					hidden := page.Eval(`[...document.querySelectorAll('.slim td')].filter(c => c.checkVisibility() && c.getBoundingClientRect().right > innerWidth).length`)
+					if hidden != "0" {
+						t.Errorf("on a screen of %d %s values of narrow tables are out of sight", width, hidden)
+					}
 					paper, ink := "rgb(255, 255, 255)", "rgb(31, 35, 40)"
 					if dark {
 						paper, ink = "rgb(13, 17, 23)", "rgb(240, 246, 252)"

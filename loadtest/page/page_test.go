@@ -223,6 +223,9 @@ func TestPagesNeedNothingElseAndAreSmall(t *testing.T) {
 				}
 			}
 		}
+		if name == "comparison" && strings.Count(page, `class="e"`) != 4 {
+			t.Errorf("%d limits are drawn, want one for heartbeats and one for deliveries, in two sizes", strings.Count(page, `class="e"`))
+		}
 		drawings, figures := strings.Count(page, `role="img"`), strings.Count(page, "<figure")
 		if drawings != 2*figures || figures < 5 || strings.Count(page, "<desc") != drawings || strings.Count(page, "Data as a table") != figures {
 			t.Errorf("%s: %d drawings in %d figures, %d of them described", name, drawings, figures, strings.Count(page, "<desc"))

@@ -27,6 +27,11 @@ func TestCountersBecomeRates(t *testing.T) {
 	if s[2] != (Sample{Seconds: 4}) {
 		t.Errorf("%+v", s[2])
 	}
+	l.Add(Reading{At: 5 * time.Second, CPU: 9 * time.Second}) // known again
+	l.Add(Reading{At: 6 * time.Second, CPU: 10 * time.Second})
+	if s := l.Samples(); s[3].CPU != 0 || s[4].CPU != 1 {
+		t.Errorf("%+v", s[3:])
+	}
 }
 
 func TestALineStaysBoundedAndKeepsItsPeaks(t *testing.T) {
