@@ -105,7 +105,8 @@ func Value(all []Figure, name string) (float64, bool) {
 // sheet collects figures.
 type sheet struct {
 	Facts
-	all []Figure
+	all  []Figure
+	beat float64 // µs that a heartbeat costs; deliveries are freed of those that came between them. 0 = not known
 }
 
 func (s *sheet) add(name, what, unit string, v float64, over string, parts ...Part) {
@@ -124,8 +125,10 @@ func (s *sheet) costs() {
 	got := func(m *Moment) int { return m.Received }
 	server := func(m *Moment) *Process { return m.Server }
 	s.cost(FigureConnect, "processor time of the target per connect", Connecting, "connects", ready, server, noStretch)
-	s.cost(FigureDelivery, "processor time of the target per delivery", Sending, "deliveries", got, server, noDelivery)
 	s.cost(FigureHeartbeat, "processor time of the target per heartbeat", Holding, "heartbeats", beats, server, noHeartbeat)
+	s.beat, _ = Value(s.all, FigureHeartbeat)
+	s.cost(FigureDelivery, "processor time of the target per delivery", Sending, "deliveries", got, server, noDelivery)
+	s.beat = 0
 	self := func(m *Moment) *Process { return m.Self }
 	s.cost("loadtest_connect_cpu", "processor time of the load test per connect", Connecting, "connects", ready, self, noStretch)
 	s.cost("loadtest_delivery_cpu", "processor time of the load test per delivery", Sending, "deliveries", got, self, noDelivery)
@@ -134,7 +137,7 @@ func (s *sheet) costs() {
 // cost is what a kind of stretch took of a process, for each of what happened in it.
 func (s *sheet) cost(name, what string, kind Kind, things string, count func(*Moment) int, of func(*Moment) *Process, none string) {
 	var took time.Duration
-	n, seconds, names, known := 0, 0.0, []string(nil), false
+	n, beats, seconds, names, known := 0, 0, 0.0, []string(nil), false
 	for _, t := range s.Stretches {
 		if t.Kind != kind || t.From == nil || t.To == nil {
 			continue
@@ -150,6 +153,7 @@ func (s *sheet) cost(name, what string, kind Kind, things string, count func(*Mo
 		known = true
 		took += to.CPU - from.CPU
 		n += count(t.To) - count(t.From)
+		beats += t.To.Heartbeats - t.From.Heartbeats
 		seconds += t.To.Seconds - t.From.Seconds
 		names = append(names, t.From.Name+" → "+t.To.Name)
 	}
@@ -159,7 +163,15 @@ func (s *sheet) cost(name, what string, kind Kind, things string, count func(*Mo
 	case n <= 0:
 		s.missing(name, what, "µs", none)
 	default:
-		s.add(name, what, "µs", float64(took)/1e3/float64(n), fmt.Sprintf("%s %s in %.1f s, %s", units.Grouped(n), things, seconds, strings.Join(names, ", ")))
+		over, us := fmt.Sprintf("%s %s in %.1f s, %s", units.Grouped(n), things, seconds, strings.Join(names, ", ")), float64(took)/1e3
+		if s.beat > 0 && beats > 0 {
+			if us -= s.beat * float64(beats); us <= 0 {
+				s.missing(name, what, "µs", "it is lost among the heartbeats meanwhile: deliver more, or have fewer pings")
+				return
+			}
+			over += fmt.Sprintf(", less %s heartbeats", units.Grouped(beats))
+		}
+		s.add(name, what, "µs", us/float64(n), over)
 	}
 }
 
