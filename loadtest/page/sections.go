@@ -9,6 +9,7 @@ import (
 	"shoal/loadtest"
 	"shoal/loadtest/chart"
 	"shoal/loadtest/observe"
+	"shoal/loadtest/report"
 	"shoal/loadtest/timeline"
 	"shoal/loadtest/units"
 )
@@ -70,14 +71,19 @@ func connections(r *loadtest.Report) section {
 
 func messages(r *loadtest.Report) section {
 	g := grid{ID: "verified", Caption: "What became of the messages", Head: []string{"", "messages"}}
+	var all loadtest.Verified
 	for _, v := range verified(r) {
+		all.Expected, all.Received, all.Lost, all.LostDead = all.Expected+v.Expected, all.Received+v.Received, all.Lost+v.Lost, all.LostDead+v.LostDead
+		all.Duplicates, all.Reordered, all.Altered, all.Misrouted = all.Duplicates+v.Duplicates, all.Reordered+v.Reordered, all.Altered+v.Altered, all.Misrouted+v.Misrouted
+	}
+	if all.Expected > 0 {
 		for _, each := range []struct {
 			name string
 			n    int
 			bad  bool
 		}{
-			{"expected", v.Expected, false}, {"received, each for the first time", v.Received, false}, {"lost", v.Lost, true}, {"lost with connections that died", v.LostDead, true},
-			{"came twice", v.Duplicates, true}, {"out of order", v.Reordered, true}, {"altered", v.Altered, true}, {"at the wrong connection", v.Misrouted, true},
+			{"expected", all.Expected, false}, {"received, each for the first time", all.Received, false}, {"lost", all.Lost, true}, {"lost with connections that died", all.LostDead, true},
+			{"came twice", all.Duplicates, true}, {"out of order", all.Reordered, true}, {"altered", all.Altered, true}, {"at the wrong connection", all.Misrouted, true},
 		} {
 			mood := ""
 			if each.bad && each.n > 0 {
@@ -104,10 +110,18 @@ func happened(r *loadtest.Report) grid {
 			g.Rows = append(g.Rows, row{Cells: []string{name, units.Grouped(n)}, Mood: mood})
 		}
 	}
-	if r.Pressure == nil {
-		return g
+	storm, slow, told := (*report.Storming)(nil), (*report.Slow)(nil), 0
+	if r.Pressure != nil {
+		storm, slow, told = r.Pressure.Storm, r.Pressure.Slow, r.Pressure.Told
 	}
-	if s := r.Pressure.Storm; s != nil {
+	for i := range r.Phases {
+		if f := &r.Phases[i]; storm == nil && f.Storm != nil {
+			storm = f.Storm
+		} else if slow == nil && f.Slow != nil {
+			slow, told = f.Slow, f.Told
+		}
+	}
+	if s := storm; s != nil {
 		g.Caption = "Who was cut and came back"
 		add("connections cut", s.Cut, false)
 		add("connections that came back", s.Back, false)
@@ -117,13 +131,16 @@ func happened(r *loadtest.Report) grid {
 		add("publications recovered", s.RecoveredPublications, false)
 		add("subscriptions that did not recover", s.Unrecovered, true)
 	}
-	if s := r.Pressure.Slow; s != nil {
+	if s := slow; s != nil {
 		g.Caption = "Who did not read"
+		if storm != nil {
+			g.Caption = "Who was cut, and who did not read"
+		}
 		add("connections that stopped reading", s.Stalled, false)
 		add("received everything all the same", s.Whole, false)
 		add("were ended by the target", s.Ended, false)
 		add("were told of a gap", s.Missed, false)
-		add("publications lost of which they know", r.Pressure.Told, false)
+		add("publications lost of which they know", told, false)
 		add("publications lost silently", s.Silent, true)
 		add("ended, and did not come back", s.Away, true)
 	}
@@ -164,6 +181,20 @@ func quantiles(r *loadtest.Report) grid {
 		if s := p.Storm; s != nil {
 			add("coming back, own time", s.Own)
 			add("coming back, with the backoff", s.Away)
+		}
+	}
+	if len(g.Rows) == 1 || r.Latency != nil {
+		add("each receipt", r.Latency)
+		for i := range r.Phases {
+			f := &r.Phases[i]
+			add("phase "+f.Name+": each receipt", f.Latency)
+			add("phase "+f.Name+": last receipt", f.Last)
+			if f.Storm != nil {
+				add("phase "+f.Name+": coming back, own time", f.Storm.Own)
+			}
+			if f.Churn != nil {
+				add("phase "+f.Name+": replacing", f.Churn.Replace)
+			}
 		}
 	}
 	if o := r.Others; o != nil {

@@ -23,18 +23,20 @@ func single(r *loadtest.Report) *view {
 	v.Cards = cards(r)
 	v.Facts = facts(r)
 	v.add(expectations(r))
+	v.add(phases(r))
 	v.add(connections(r))
 	v.add(messages(r))
 	v.add(latency(r))
 	v.add(memory(r))
 	v.add(processors(r))
+	v.add(carriers(r))
 	v.add(ends(r))
 	v.add(all(r))
 	return v
 }
 
 func title(r *loadtest.Report) string {
-	return fmt.Sprintf("%s connections, %s", units.Grouped(r.Connections.Asked), r.Scenario)
+	return fmt.Sprintf("%s connections, %s", units.Grouped(r.Connections.Asked), cmp.Or(r.Plan, string(r.Scenario)))
 }
 
 const failuresMax = 12
@@ -81,6 +83,14 @@ func verified(r *loadtest.Report) (all []loadtest.Verified) {
 	}
 	if r.Pressure != nil {
 		all = append(all, r.Pressure.Verified)
+	}
+	if len(all) > 0 {
+		return all
+	}
+	for i := range r.Phases { // of a plan of several; one beside another is in that one's
+		if f := &r.Phases[i]; f.Beside == "" && f.Expected > 0 {
+			all = append(all, f.Verified)
+		}
 	}
 	return all
 }
@@ -156,6 +166,8 @@ func receipts(r *loadtest.Report) *loadtest.Quantiles {
 		return r.Delivery.Latency
 	case r.Echo != nil:
 		return r.Echo.Latency
+	case r.Latency != nil:
+		return r.Latency
 	case r.Others != nil:
 		return r.Others.Latency
 	}
@@ -201,6 +213,7 @@ func facts(r *loadtest.Report) (all []pair) {
 	}
 	add("target", r.Target)
 	add("scenario", string(r.Scenario))
+	add("plan", r.Plan)
 	add("encoding", r.Encoding)
 	add("channel", r.Channel)
 	if r.Payload > 0 {
