@@ -2,10 +2,14 @@ package loadtest
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
 	"testing"
+	"testing/fstest"
 	"time"
 
+	"shoal/loadtest/fleet"
 	"shoal/loadtest/observe"
 )
 
@@ -78,4 +82,22 @@ func distributionNames(r *Report) (names string) {
 		names += d.Name
 	}
 	return names
+}
+
+func TestTheLoadTestIsAllProcessesThatItStarted(t *testing.T) {
+	own := os.Getpid()
+	proc := fstest.MapFS{
+		"7/stat": {Data: fmt.Appendf(nil, "7 (shoal) S %d 7", own)}, "8/stat": {Data: fmt.Appendf(nil, "8 (shoal) S %d 7", own)}, "9/stat": {Data: []byte("9 (other) S 1 7")},
+	}
+	for _, c := range []struct{ members, want []int }{
+		{nil, nil}, {[]int{0}, nil}, {[]int{own}, nil}, {[]int{9, 10}, nil}, {[]int{7, 8, 9, own, 0}, []int{7, 8, own}},
+	} {
+		var all []fleet.MemberStatus
+		for _, pid := range c.members {
+			all = append(all, fleet.MemberStatus{PID: pid})
+		}
+		if got := selves(proc, all); !slices.Equal(got, c.want) {
+			t.Errorf("of members %v: %v, want %v", c.members, got, c.want)
+		}
+	}
 }

@@ -122,6 +122,7 @@ func (r *run) run(outer context.Context) (*report.Report, error) {
 	if r.s.Control != nil {
 		go listen(r.s.Control, r.control, ctx.Done())
 	}
+	r.observer.Selves = selves(r.proc, membersOf(r.d))
 	r.watch = watch.Start(watch.Config{Clock: r.s.Clock, Began: r.began, Observer: r.observer, Count: r.count})
 	err := r.whole(ctx)
 	r.report.Timeline = &report.Timeline{Samples: r.watch.Stop()}
@@ -377,6 +378,21 @@ func (r *run) close() error {
 	}
 	r.show.End()
 	return <-r.ended
+}
+
+// selves are this process and those of the members that it started; nil when there is none but itself. Members on other hosts have
+// numbers of their own, which say nothing here.
+func selves(proc fs.FS, all []fleet.MemberStatus) (pids []int) {
+	own := os.Getpid()
+	for _, m := range all {
+		if m.PID > 0 && m.PID != own && observe.Parent(proc, m.PID) == own {
+			pids = append(pids, m.PID)
+		}
+	}
+	if len(pids) == 0 {
+		return nil
+	}
+	return append(pids, own)
 }
 
 // membersOf are who carries the connections; nil when it is this process alone.

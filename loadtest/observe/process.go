@@ -201,3 +201,17 @@ func usage(proc fs.FS, name string) (cpu time.Duration, rss int64) {
 	}
 	return cpu, rss
 }
+
+// Parent is the process that started one, 0 when that is not known.
+func Parent(proc fs.FS, pid int) int {
+	stat, err := fs.ReadFile(proc, path.Join(strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(stat)[strings.LastIndexByte(string(stat), ')')+1:])
+	if len(f) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(f[1])
+	return parent
+}

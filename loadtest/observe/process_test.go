@@ -46,6 +46,15 @@ func TestProcessIsReadFromProc(t *testing.T) {
 	}
 }
 
+func TestAProcessNamesItsParent(t *testing.T) {
+	proc := procOf(map[string]string{"7/stat": "7 (a (strange) name) S 42 7", "8/stat": "8 (x)", "9/stat": ""})
+	for pid, want := range map[int]int{7: 42, 8: 0, 9: 0, 10: 0} {
+		if got := Parent(proc, pid); got != want {
+			t.Errorf("%d: %d, want %d", pid, got, want)
+		}
+	}
+}
+
 func TestSeveralProcessesAreListedAndAddedUp(t *testing.T) {
 	files := map[string]string{}
 	for _, pid := range []string{"7", "8"} {

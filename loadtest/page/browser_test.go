@@ -30,7 +30,7 @@ func file(t *testing.T, in ...Input) string {
 func TestThePageFitsEveryScreenInBothThemes(t *testing.T) {
 	many := full()
 	many.Connections.Asked, many.Connections.Ready = 1_000_000, 1_000_000
-	for name, in := range map[string][]Input{"report": {{Report: full()}}, "comparison": {{Report: full()}, {Report: many}}, "failed": {{Report: hostile()}}} {
+	for name, in := range map[string][]Input{"report": {{Report: full()}}, "comparison": {{Report: full()}, {Report: many}}, "failed": {{Report: hostile()}}, "mixed": {{Report: mixed()}}} {
 		t.Run(name, func(t *testing.T) {
 			address := file(t, in...)
 			page := chromium.Open(t, address)

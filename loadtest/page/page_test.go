@@ -83,6 +83,21 @@ func full() *loadtest.Report {
 	return r
 }
 
+// mixed is the report of a plan with several phases, carried by two hosts.
+func mixed() *loadtest.Report {
+	r := full()
+	r.Scenario, r.Plan, r.Delivery, r.Latency = "mixed", "peak", nil, full().Delivery.Latency
+	r.Connections.Steps = []report.Step{{From: 0, Seconds: 1, Asked: 1000, Reached: 990}, {From: 1, Seconds: 1, Asked: 9000, Reached: 8500}, {From: 2, Seconds: 1, Asked: 9000, Reached: 8500}}
+	r.Phases = []report.Phase{
+		{Name: "all", Scenario: loadtest.Fanout, From: 30, Seconds: 5, Ready: 15_000, PerSecond: 3000, Verified: report.Verified{Expected: 15_000, Received: 15_000}, Latency: r.Latency, Last: r.Latency, Cost: &report.PhaseCost{Percent: 40}},
+		{Name: "cut", Scenario: loadtest.Storm, From: 35, Seconds: 4, Ready: 14_999, Verified: report.Verified{Expected: 10, Received: 9, Lost: 1}, Failures: []string{"messages lost: 1"}, Storm: &report.Storming{Cut: 7, Back: 7, Recovered: 6, Unrecovered: 1, Own: r.Latency},
+			Steps: []report.Step{{Seconds: 1, Asked: 10, Reached: 10}, {From: 1, Seconds: 1, Asked: 20, Reached: 19}}},
+		{Name: "stream", Scenario: loadtest.Channels, Beside: "cut", From: 35, Seconds: 4, Verified: report.Verified{Expected: 10, Received: 10}, Slow: &report.Slow{Stalled: 5, Whole: 5}},
+	}
+	r.Members = []fleet.MemberStatus{{Name: "h1", Engines: 2, Connections: 8000, Ready: 8000, RSS: 3e6}, {Name: "h2", Engines: 2, Connections: 7000, Died: 7000, Gone: "it was killed"}}
+	return r
+}
+
 const attack = `</script></style><script>alert(1)</script><img src=x onerror=alert(1)>"'&{{.}}`
 
 // hostile is a report of which every text wants to be something else, and which failed.
@@ -151,18 +166,8 @@ func TestPagesReadAsTheyShould(t *testing.T) {
 	}
 	failed := full()
 	failed.OK, failed.Failures, failed.Delivery.Lost, failed.Delivery.Received, failed.Connections.Died = false, []string{"messages lost: 7"}, 7, 299_993, 3
-	mixed := full()
-	mixed.Scenario, mixed.Plan, mixed.Delivery, mixed.Latency = "mixed", "peak", nil, full().Delivery.Latency
-	mixed.Connections.Steps = []report.Step{{From: 0, Seconds: 1, Asked: 1000, Reached: 990}, {From: 1, Seconds: 1, Asked: 9000, Reached: 8500}, {From: 2, Seconds: 1, Asked: 9000, Reached: 8500}}
-	mixed.Phases = []report.Phase{
-		{Name: "all", Scenario: loadtest.Fanout, From: 30, Seconds: 5, Ready: 15_000, PerSecond: 3000, Verified: report.Verified{Expected: 15_000, Received: 15_000}, Latency: mixed.Latency, Last: mixed.Latency, Cost: &report.PhaseCost{Percent: 40}},
-		{Name: "cut", Scenario: loadtest.Storm, From: 35, Seconds: 4, Ready: 14_999, Verified: report.Verified{Expected: 10, Received: 9, Lost: 1}, Failures: []string{"messages lost: 1"}, Storm: &report.Storming{Cut: 7, Back: 7, Recovered: 6, Unrecovered: 1, Own: mixed.Latency},
-			Steps: []report.Step{{Seconds: 1, Asked: 10, Reached: 10}, {From: 1, Seconds: 1, Asked: 20, Reached: 19}}},
-		{Name: "stream", Scenario: loadtest.Channels, Beside: "cut", From: 35, Seconds: 4, Verified: report.Verified{Expected: 10, Received: 10}, Slow: &report.Slow{Stalled: 5, Whole: 5}},
-	}
-	mixed.Members = []fleet.MemberStatus{{Name: "h1", Engines: 2, Connections: 8000, Ready: 8000, RSS: 3e6}, {Name: "h2", Engines: 2, Connections: 7000, Died: 7000, Gone: "it was killed"}}
 	interrupted := &loadtest.Report{OK: true, Interrupted: true, Scenario: loadtest.Idle, Seconds: 3, Connections: loadtest.Connections{Asked: 10, Ready: 4}}
-	for name, in := range map[string][]Input{"report": {{"a", full()}}, "failed": {{"a", failed}}, "mixed": {{"a", mixed}}, "interrupted": {{"a", interrupted}}, "comparison": {{"a", full()}, {"b", many}}} {
+	for name, in := range map[string][]Input{"report": {{"a", full()}}, "failed": {{"a", failed}}, "mixed": {{"a", mixed()}}, "interrupted": {{"a", interrupted}}, "comparison": {{"a", full()}, {"b", many}}} {
 		got := text(draw(t, in...))
 		path := "testdata/" + name + ".txt"
 		if *rewrite {

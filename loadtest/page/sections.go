@@ -254,7 +254,11 @@ func named(only string, r *loadtest.Report) (all []labelled) {
 // what is left.
 func distribution(id, title string, all []labelled) figure {
 	nines := func(percent float64) float64 { return -math.Log10(1 - min(percent, 99.99999)/100) }
+	ends := map[float64]bool{}
 	percent := func(x float64) string {
+		if ends[x] {
+			return "100 %"
+		}
 		return strconv.FormatFloat(100*(1-math.Pow(10, -x)), 'f', max(int(math.Ceil(x-1e-9))-2, 0), 64) + " %"
 	}
 	p := plot{
@@ -268,6 +272,7 @@ func distribution(id, title string, all []labelled) figure {
 			x := nines(point.Percent)
 			if i == len(d.Points)-1 && i > 0 { // 100 %: just beyond the one before
 				x = nines(d.Points[i-1].Percent) + 0.15
+				ends[x] = true
 			}
 			c.x, c.y = append(c.x, x), append(c.y, point.Micros)
 			right = max(right, x)
