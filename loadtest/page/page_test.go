@@ -87,6 +87,7 @@ func full() *loadtest.Report {
 func mixed() *loadtest.Report {
 	r := full()
 	r.Scenario, r.Plan, r.Delivery, r.Latency = "mixed", "peak", nil, full().Delivery.Latency
+	r.Connections.AskedRate, r.Connections.AskedTo = 1000, 9000
 	r.Connections.Steps = []report.Step{{From: 0, Seconds: 1, Asked: 1000, Reached: 990}, {From: 1, Seconds: 1, Asked: 9000, Reached: 8500}, {From: 2, Seconds: 1, Asked: 9000, Reached: 8500}}
 	r.Phases = []report.Phase{
 		{Name: "all", Scenario: loadtest.Fanout, From: 30, Seconds: 5, Ready: 15_000, PerSecond: 3000, Verified: report.Verified{Expected: 15_000, Received: 15_000}, Latency: r.Latency, Last: r.Latency, Cost: &report.PhaseCost{Percent: 40}},

@@ -25,8 +25,14 @@ func over(r *loadtest.Report, name string, of func(timeline.Sample) float64) cur
 	return c
 }
 
-// events are the marks of a report that are worth a line.
+// events are the marks of a report that are worth a line; of a plan with several phases their beginnings.
 func events(r *loadtest.Report) (all []chart.Event) {
+	if len(r.Phases) > 1 {
+		for i := range r.Phases {
+			all = append(all, chart.Event{At: r.Phases[i].From, Name: r.Phases[i].Name})
+		}
+		return all
+	}
 	for _, m := range r.Marks {
 		if m.Seconds > 0.01*r.Seconds {
 			all = append(all, chart.Event{At: m.Seconds, Name: m.Name})
@@ -55,7 +61,10 @@ func connections(r *loadtest.Report) section {
 	intro := ""
 	if c.Seconds > 0 {
 		intro = fmt.Sprintf("%s connections in %s: %s a second", units.Grouped(c.Ready), seconds(c.Seconds), count(c.PerSecond))
-		if c.AskedRate > 0 {
+		switch {
+		case c.AskedTo > 0:
+			intro += fmt.Sprintf(", from %s to %s asked", count(c.AskedRate), count(c.AskedTo))
+		case c.AskedRate > 0:
 			intro += fmt.Sprintf(", %s asked (%+.1f %%)", count(c.AskedRate), 100*(c.PerSecond/c.AskedRate-1))
 		}
 		intro += "."

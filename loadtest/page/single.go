@@ -135,6 +135,9 @@ func cards(r *loadtest.Report) (all []card) {
 	if c.AskedRate > 0 {
 		note = units.Grouped(int(c.AskedRate)) + "/s asked"
 	}
+	if c.AskedTo > 0 {
+		note = units.Grouped(int(c.AskedRate)) + " to " + units.Grouped(int(c.AskedTo)) + "/s asked"
+	}
 	add(c.PerSecond > 0, "connects", units.Grouped(int(c.PerSecond))+"/s", note)
 	got, expected, whole := received(r)
 	lost := "all exactly once, in order"
