@@ -288,6 +288,9 @@ func (s *sheet) kernel() {
 	if why := g.Unknown[kernel.Slabinfo]; why != "" {
 		s.missing(slab, whatSlab, "B", why+"; the growth of all caches is known")
 		total = float64(max(g.Slab, 0))
+	} else if g.Caches["TCP"]+g.Caches["TCPv6"] <= 0 {
+		s.missing(slab, whatSlab, "B", givenBack)
+		total = 0
 	} else {
 		s.add(slab, whatSlab, "B", total/each, over, parts...)
 	}
@@ -306,6 +309,10 @@ func (s *sheet) kernel() {
 	}
 	if g.Unknown[kernel.Slabinfo] != "" && g.Unknown[kernel.Meminfo] != "" {
 		s.missing(sum, whatSum, "B", g.Unknown[kernel.Slabinfo])
+		return
+	}
+	if total <= 0 {
+		s.missing(sum, whatSum, "B", givenBack)
 		return
 	}
 	ends, where := 1.0, "one end of a connection is on this host"

@@ -99,6 +99,8 @@ func TestWhatCannotBeKnownSaysWhy(t *testing.T) {
 			map[string]string{"slab_per_socket": "gone", "kernel_per_connection": "gone", "tcp_buffers_per_socket": "gone"}},
 		"others": {func(f *Facts) { f.Full.Host.Slab, f.Full.Host.Buffers, f.Start.Host.Buffers = 80_000, 0, 10 },
 			map[string]string{"slab_growth_per_socket": "gave back", "tcp_buffers_per_socket": "gave back"}},
+		"others' caches": {func(f *Facts) { f.Full.Host.Caches = map[string]int64{"TCP": 900, "filp": 9999} },
+			map[string]string{"slab_per_socket": "gave back", "kernel_per_connection": "gave back"}},
 		"elsewhere": {func(f *Facts) { f.Full.Host.Sockets = 1 }, map[string]string{"kernel_per_connection": "namespace"}},
 		"no snmp": {func(f *Facts) { f.End.Host.Unknown = map[string]string{kernel.SNMP: "odd"} },
 			map[string]string{"tcp_retransmits": "odd", "tcp_segments": "odd"}},
