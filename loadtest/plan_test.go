@@ -144,7 +144,10 @@ func TestTheExamplePlanRuns(t *testing.T) {
 		for i := range all {
 			f := &all[i]
 			f.Duration, f.Stall, f.Away, f.Expect = f.Duration/100, f.Stall/100, f.Away/100, ""
-			f.Stuck = min(f.Stuck, 50)
+			f.Stuck, f.Count = min(f.Stuck, 50), f.Count/max(1, f.Count/100)
+			if f.Scenario.Returns() && f.Duration == 0 {
+				f.Duration = 50 * time.Millisecond
+			}
 			shorten(f.Meanwhile)
 		}
 	}

@@ -92,6 +92,7 @@ func TestTargetsThatMisbehaveAreExplained(t *testing.T) {
 		return func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 4096))
 			_, _ = io.WriteString(c, text)
+			_ = c.(*net.TCPConn).CloseWrite()
 		}
 	}
 	for _, c := range []struct {
