@@ -122,6 +122,8 @@ type Surroundings struct {
 
 	// NewDriver makes what carries out the orders, which has to see for itself that there is enough for them; nil = one engine.
 	NewDriver func(context.Context, engine.Config) (engine.Driver, error)
+	// Spread says that other hosts have a part of the connections, so that this one need not bear both ends of all.
+	Spread bool
 
 	// NewPoller replaces the kernel in tests; see loop.Config. nil = the real one.
 	NewPoller func(i int) (poll.Poller, poll.Sys, error)

@@ -105,6 +105,7 @@ func (c *Config) made() (plan.Plan, error) {
 		has := o.scenarios()
 		switch {
 		case !o.given:
+		case scenario == Churn && (o.flag == "publish-rate" || o.flag == "random"): // see below
 		case scenario.Options() != nil && has != nil && !slices.Contains(has, scenario):
 			errs = append(errs, fmt.Errorf("--%s is for --scenario %s; leave it out", o.flag, alternatives(has)))
 		default:
@@ -115,6 +116,9 @@ func (c *Config) made() (plan.Plan, error) {
 		f.Duration = 1 // what is held has its own end
 	}
 	p.Phases = []plan.Phase{f}
+	if scenario == Churn && c.PublishRate != 0 { // beside publications
+		p.Phases = []plan.Phase{{Scenario: Channels, Rate: c.PublishRate, Random: c.Random, Meanwhile: p.Phases}}
+	}
 	return p, errors.Join(errs...)
 }
 

@@ -19,6 +19,18 @@ type demand struct {
 	bothEnds    bool // the target is on this host, too
 }
 
+// check says whether this host is enough. A driver that is given knows what it needs for itself, but not that the target's ends are on
+// this host, too.
+func (d demand) check(host tuning.Host, s *Surroundings) error {
+	switch {
+	case s.NewDriver == nil:
+		return d.checkLimits(host, 1)
+	case d.bothEnds && !s.Spread:
+		return d.checkHost(host)
+	}
+	return nil
+}
+
 // checkLimits says whether this host lets so many members hold the connections; a member has a descriptor table of its own. What is
 // not known of the host is not judged.
 func (d demand) checkLimits(host tuning.Host, members int) error {

@@ -49,6 +49,9 @@ func (r *run) phase(ctx context.Context, f, around *plan.Phase) error {
 		}
 	}
 	from := r.view(around == nil)
+	if around == nil {
+		r.base = from.Snapshot
+	}
 	r.event("phase", map[string]any{"phase": f.Name, "scenario": f.Scenario, "beside": result.Beside})
 	err := r.perform(ctx, f, around)
 	if errors.Is(err, engine.ErrGrace) {

@@ -38,18 +38,20 @@ func (m *meter) read(now time.Time, s engine.Snapshot, d engine.Driver) {
 	m.at, m.last = now, s
 }
 
-// state is what is to be shown now.
+// state is what is to be shown now. What is counted is shown since the phase began, trouble since the start.
 func (r *run) state(doing string) progress.State {
 	now, c := r.s.Clock(), r.d.Snapshot()
 	r.meter.read(now, c, r.d)
+	b := &r.base
 	s := progress.State{
 		Elapsed: now.Sub(r.began), Doing: doing, Phase: r.at, Phases: len(r.plan.Phases), Done: -1, Ready: c.Ready, Asked: r.plan.Connections.Count,
 		Connects: r.meter.connects, Publications: r.meter.publications, Deliveries: r.meter.received, P99: r.meter.p99,
 		Counts: []progress.Count{
-			{N: c.Published, What: "published"}, {N: c.Sent, What: "sent"}, {N: c.Received, What: "received"}, {N: c.Others, What: "from others"},
-			{N: c.Pongs, What: "pongs"}, {N: c.Stalled, What: "stopped reading"}, {N: c.Status.Ended, What: "of them ended"},
-			{N: c.Told, What: "lost and told"}, {N: c.Away, What: "away"}, {N: c.Back, What: "back"}, {N: c.Recovered, What: "recovered"},
-			{N: c.Replaced, What: "replaced"},
+			{N: c.Published - b.Published, What: "published"}, {N: c.Sent - b.Sent, What: "sent"}, {N: c.Received - b.Received, What: "received"},
+			{N: c.Others - b.Others, What: "from others"}, {N: c.Pongs - b.Pongs, What: "pongs"},
+			{N: c.Stalled - b.Stalled, What: "stopped reading"}, {N: c.Status.Ended - b.Status.Ended, What: "of them ended"},
+			{N: c.Told - b.Told, What: "lost and told"}, {N: c.Away, What: "away"}, {N: c.Back - b.Back, What: "back"},
+			{N: c.Recovered - b.Recovered, What: "recovered"}, {N: c.Replaced - b.Replaced, What: "replaced"},
 		},
 		Troubles: []progress.Count{
 			{N: c.Failed, What: "failed"}, {N: c.Died, What: "died"}, {N: c.Duplicates, What: "twice"}, {N: c.Late, What: "out of order"},

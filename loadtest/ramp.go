@@ -79,8 +79,18 @@ type ramp struct {
 
 func newRamp(c *plan.Connections, now time.Time) *ramp { return &ramp{conns: c, begun: now, last: now} }
 
-// rampSteps bounds the steps of opening connections; the present one grows when there are more seconds.
-const rampSteps = 120
+// The steps of opening connections: seconds, and ten at least. What is counted may be a tick old, so that a step that is shorter than
+// a quarter of a second would be off by more than two percent; and a ramp of hours has no more than steps that can be looked at.
+const (
+	rampStepsMin = 10
+	rampStepsMax = 120
+	rampStepLow  = time.Second / 4
+)
+
+func (r *ramp) step() time.Duration {
+	takes := r.conns.Takes()
+	return max(rampStepLow, min(time.Second, takes/rampStepsMin), takes/rampStepsMax)
+}
 
 func (r *ramp) tick(now time.Time, d engine.Driver) {
 	if r == nil || r.conns.Rate == 0 || !r.full.IsZero() {
@@ -89,7 +99,7 @@ func (r *ramp) tick(now time.Time, d engine.Driver) {
 	switch n := d.Snapshot().Dialed; {
 	case n >= r.conns.Count:
 		r.full = now
-	case now.Sub(r.last) >= max(time.Second, r.conns.Takes()/rampSteps):
+	case now.Sub(r.last) >= r.step():
 		r.close(now, n)
 	}
 }
@@ -105,7 +115,8 @@ func (r *ramp) close(now time.Time, n int) {
 	r.last, r.since = now, n
 }
 
-// end is how all steps went; nil without a rate. A last step that is shorter than half a second says nothing and is left out.
+// end is how all steps went; nil without a rate. A last step that is much shorter than the others says
+// little and is left out.
 func (r *ramp) end(now time.Time, d engine.Driver) []report.Step {
 	if r.conns.Rate == 0 {
 		return nil
@@ -113,7 +124,7 @@ func (r *ramp) end(now time.Time, d engine.Driver) []report.Step {
 	if !r.full.IsZero() {
 		now = r.full
 	}
-	if now.Sub(r.last) >= time.Second/2 || len(r.done) == 0 {
+	if now.Sub(r.last) >= r.step()/2 || len(r.done) == 0 {
 		r.close(now, d.Snapshot().Dialed)
 	}
 	return r.done

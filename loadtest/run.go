@@ -47,10 +47,8 @@ func Run(ctx context.Context, cfg Config, s Surroundings) (*report.Report, error
 		return nil, err
 	}
 	needs := demand{p.Connections.Count, sources(cfg.Sources, p.Connections.Count, t), local(t.remote.Addr())}
-	if s.NewDriver == nil { // which else knows what there is for the connections
-		if err := needs.checkLimits(tuning.ReadHost(), 1); err != nil {
-			return nil, err
-		}
+	if err := needs.check(tuning.ReadHost(), &s); err != nil {
+		return nil, err
 	}
 	cfg.await(ctx, t)
 	for _, pid := range cfg.ServerPIDs {
@@ -106,12 +104,13 @@ type run struct {
 	meter    meter       // of rates, for the progress
 	samples  sampler
 	memory   report.Memory
-	first    *view       // before the traffic
-	last     view        // the last look at everybody
-	told     int         // publications of others that an event told of
-	at       string      // the name of the phase under way
-	present  *plan.Phase // the one that is beside no other; nil before the first
-	since    time.Time   // when it began
+	first    *view           // before the traffic
+	last     view            // the last look at everybody
+	told     int             // publications of others that an event told of
+	at       string          // the name of the phase under way
+	present  *plan.Phase     // the one that is beside no other; nil before the first
+	since    time.Time       // when it began
+	base     engine.Snapshot // as of then
 }
 
 func (r *run) run(outer context.Context) (*report.Report, error) {

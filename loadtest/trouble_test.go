@@ -143,6 +143,21 @@ func TestATerminalIsLeftInOrderWhenATestIsInterrupted(t *testing.T) {
 	}
 }
 
+func TestBothEndsOfAllConnectionsMustFitOnThisHost(t *testing.T) {
+	addr, _ := serve(t, nil)
+	cfg := in(addr, planned(t, "phases: [{scenario: idle, duration: 1ms}]"))
+	cfg.Connections = 49_000_000
+	r, err := try(t, t.Context(), cfg, newPuppet(10).driving())
+	if r != nil || err == nil || !strings.Contains(err.Error(), "both ends, since the target is on this host") {
+		t.Errorf("%v", err)
+	}
+	s := newPuppet(10).driving()
+	s.Spread = true
+	if r, err := try(t, t.Context(), cfg, s); r == nil || err != nil {
+		t.Errorf("other hosts have a part of them: %v", err)
+	}
+}
+
 func TestAHostThatIsTooSmallIsToldWhatToChange(t *testing.T) {
 	const gib = 1 << 30
 	roomy := tuning.Host{

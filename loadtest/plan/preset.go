@@ -70,7 +70,7 @@ func load(n int) Plan {
 				Meanwhile: []Phase{{Scenario: Churn, Rate: round(max(float64(n)/1000, 1)), Duration: 3 * time.Minute}},
 			},
 			{Scenario: Users, Rate: round(max(float64(n)/100, 1)), Duration: time.Minute},
-			{Scenario: Fanout, Count: 3},
+			{Scenario: Fanout, Count: min(topics, eachMax)},
 		},
 	}
 }
@@ -96,10 +96,13 @@ func peak(expected int) Plan {
 				Meanwhile: []Phase{{Scenario: Idle, Name: "steady", Duration: 20 * time.Second}, {Scenario: Storm, Duration: 10 * time.Second}},
 			},
 			{Scenario: Recover, Share: 0.2, Away: 5 * time.Second, Rate: day, Random: true},
-			{Scenario: Fanout, Count: 3},
+			{Scenario: Fanout, Count: min(topics, eachMax)},
 		},
 	}
 }
+
+// eachMax bounds the channels that are published to one after the other.
+const eachMax = 1000
 
 // dayRate is how many publications a second over all channels give each connection one in ten seconds.
 func dayRate(topics int) float64 { return max(float64(topics)/10, 1) }

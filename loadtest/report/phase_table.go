@@ -64,9 +64,7 @@ func (t *table) phase(p *Phase) {
 	if p.Storm != nil {
 		t.storm(p.Storm)
 	}
-	if p.Churn != nil {
-		t.churn(p)
-	}
+	t.churn(p)
 	if p.Others > 0 {
 		t.row("from others", "%s received", units.Grouped(p.Others))
 	}
@@ -80,6 +78,20 @@ func (t *table) phase(p *Phase) {
 		}
 		t.add("; %s RSS, %s at its end", size(float64(c.RSSBefore)), size(float64(c.RSSAfter)))
 	}
+}
+
+// churn writes how connections were replaced, if they were.
+func (t *table) churn(p *Phase) {
+	c := p.Churn
+	if c == nil {
+		return
+	}
+	t.row("replaced", "%s of %s that left", units.Grouped(c.Replaced), units.Grouped(c.Left))
+	t.asked(p)
+	if c.Parted > 0 {
+		t.row("", "%s messages were under way to who left; nobody was promised them", units.Grouped(c.Parted))
+	}
+	t.quantiles("replacing", c.Replace)
 }
 
 func (t *table) asked(p *Phase) {
@@ -111,13 +123,6 @@ func (t *table) steps(all []Step) {
 		t.row(name, "%7.1f s  %9s/s asked %9s/s reached  %5.1f %%", s.From, units.Grouped(int(s.Asked+0.5)), units.Grouped(int(s.Reached+0.5)), 100*s.Share())
 	}
 	if len(all) > len(shown) {
-		t.row("", "and %d steps that were nearer to what was asked", len(all)-len(shown))
+		t.row("", "and %d more that were nearer to what was asked", len(all)-len(shown))
 	}
-}
-
-// churn is what became of those who left.
-func (t *table) churn(p *Phase) {
-	t.row("replaced", "%s of %s that left", units.Grouped(p.Churn.Replaced), units.Grouped(p.Churn.Left))
-	t.asked(p)
-	t.quantiles("replacing", p.Churn.Replace)
 }

@@ -6,9 +6,14 @@ import (
 
 // pressure writes the part for a person to read.
 func (t *table) pressure(p *Pressure) {
-	t.row("channels", "%s, %s of them for each connection, %s to %s receivers each", units.Grouped(p.Channels), units.Grouped(p.Subscriptions),
-		units.Grouped(p.ReceiversMin), units.Grouped(p.ReceiversMax))
+	if p.Channels == 0 {
+		t.row("channels", "one for each connection")
+	} else {
+		t.row("channels", "%s, %s of them for each connection, %s to %s receivers each", units.Grouped(p.Channels), units.Grouped(p.Subscriptions),
+			units.Grouped(p.ReceiversMin), units.Grouped(p.ReceiversMax))
+	}
 	t.row("published", "%s, %s confirmed (%.6g/s asked)", units.Grouped(p.Published), units.Grouped(p.Answered), p.AskedRate)
+	t.steps(p.Steps)
 	t.verified(&p.Verified)
 	if p.Told > 0 {
 		t.row("", "of the expected, %s were lost and the clients know", units.Grouped(p.Told))

@@ -51,23 +51,29 @@ func TestTablesReadAsTheyShould(t *testing.T) {
 	interrupted.Interrupted, interrupted.Delivery, interrupted.Others, interrupted.Cost = true, nil, nil, nil
 	interrupted.Echo = &Echo{Sent: 10, Verified: Verified{Expected: 10, Received: 10}, PerSecond: 5, AskedRate: 6, Latency: sample().Delivery.Latency}
 	for name, r := range map[string]*Report{"failed": sample(), "good": good, "interrupted": interrupted} {
-		var got strings.Builder
-		if err := r.WriteTable(&got); err != nil {
+		golden(t, name, r)
+	}
+}
+
+// golden compares the table with the one in testdata.
+func golden(t *testing.T, name string, r *Report) {
+	t.Helper()
+	var got strings.Builder
+	if err := r.WriteTable(&got); err != nil {
+		t.Fatal(err)
+	}
+	path := "testdata/" + name + ".txt"
+	if *rewrite {
+		if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		path := "testdata/" + name + ".txt"
-		if *rewrite {
-			if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.String() != string(want) {
-			t.Errorf("%s differs from %s (-rewrite):\n%s", name, path, got.String())
-		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("%s differs from %s (-rewrite):\n%s", name, path, got.String())
 	}
 }
 

@@ -49,11 +49,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if r.Pressure != nil {
 		t.pressure(r.Pressure)
 	}
-	if r.Scenario != Mixed && len(r.Phases) == 1 && r.Phases[0].Churn != nil {
-		t.churn(&r.Phases[0])
-	}
-	if r.Scenario == Mixed {
+	switch {
+	case r.Scenario == Mixed:
 		t.phases(r)
+	case len(r.Phases) == 1:
+		t.churn(&r.Phases[0])
 	}
 	if o := r.Others; o != nil {
 		t.row("from others", "%s received, %s to %s per connection", units.Grouped(o.Received), units.Grouped(o.Min), units.Grouped(o.Max))

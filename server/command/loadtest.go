@@ -160,6 +160,7 @@ func (c *loadtestCommand) Run(ctx context.Context, to Process) error {
 	s.NewDriver = func(ctx context.Context, cfg engine.Config) (engine.Driver, error) {
 		return c.open(ctx, to, s.Progress, cfg)
 	}
+	s.Spread = c.Listen != ""
 	if c.Hold {
 		s.Control = to.In
 	}
