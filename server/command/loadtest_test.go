@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"shoal/loadtest"
+	"shoal/loadtest/plan"
 )
 
 func TestLoadTestFromTheCommandLine(t *testing.T) {
@@ -23,6 +24,12 @@ func TestLoadTestFromTheCommandLine(t *testing.T) {
 		{"nobody there", []string{"loadtest", "--target=127.0.0.1:1", "-n", "3"}, ExitFailed, "FAILED", "start the server"},
 		{"too many", []string{"loadtest", "-n", "40000000"}, ExitFailed, "", "40000000 connections are more than"},
 		{"JSON to standard output", []string{"loadtest", "--target=127.0.0.1:1", "-q", "--json=-"}, ExitFailed, `"ok": false`, "FAILED"},
+		{"a preset", []string{"loadtest", "--preset=peak", "-n", "5000", "--print-plan"}, ExitOK, "count: 6000", ""},
+		{"flags as a plan", []string{"loadtest", "--scenario=users", "-n", "5", "--print-plan"}, ExitOK, "scenario: users", ""},
+		{"no such preset", []string{"loadtest", "--preset=pek"}, ExitUsage, "", "did you mean peak?"},
+		{"two plans", []string{"loadtest", "--preset=peak", "--plan=x"}, ExitUsage, "", "leave one of them out"},
+		{"no plan there", []string{"loadtest", "--plan=/none/x"}, ExitUsage, "", "--plan: "},
+		{"no such figure", []string{"loadtest", "--expect=los=0"}, ExitUsage, "", "did you mean loss?"},
 		{"events", []string{"loadtest", "--target=127.0.0.1:1", "-q", "--events"}, ExitFailed, `"event":"start"`, "FAILED"},
 		{"JSON nowhere", []string{"loadtest", "--target=127.0.0.1:1", "-q", "--json=/none/x"}, ExitFailed, "FAILED", "--json"},
 	} {
@@ -49,6 +56,42 @@ func TestLoadTestReadsSubscriptionTokens(t *testing.T) {
 	}
 	if code, _, errs := shoal(t, "loadtest", "--subscription-tokens=/none/x"); code != ExitUsage || !strings.Contains(errs, "--subscription-tokens") {
 		t.Errorf("code %d, %s", code, errs)
+	}
+}
+
+func TestLoadTestReadsAPlan(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "plan.yaml")
+	for _, c := range []struct {
+		text      string
+		code      int
+		out, errs string
+	}{
+		{"phases: [{scenario: idle}, {scenario: users}]", ExitOK, "scenario: users", ""},
+		{"phases:\n  - scenario: idl\n", ExitUsage, "", "plan.yaml:2:15: phases[0].scenario: there is no scenario \"idl\"; did you mean idle?"},
+	} {
+		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, out, errs := shoal(t, "loadtest", "--plan", path, "--print-plan")
+		if code != c.code || !strings.Contains(out, c.out) || !strings.Contains(errs, c.errs) {
+			t.Errorf("%q: code %d\nout  %s\nerrs %s", c.text, code, out, errs)
+		}
+	}
+}
+
+// The help names every figure, since nothing else on the command line does.
+func TestLoadTestHelpNamesEveryFigure(t *testing.T) {
+	_, out, _ := shoal(t, "help", "loadtest")
+	text := strings.Join(strings.Fields(out), " ")
+	for _, f := range plan.Figures() {
+		if !strings.Contains(text, f.Name+",") && !strings.Contains(text, f.Name+" (") {
+			t.Errorf("no %s in the help", f.Name)
+		}
+	}
+	for _, s := range plan.Scenarios() {
+		if !strings.Contains(text, string(s)+" ") {
+			t.Errorf("no scenario %s in the help", s)
+		}
 	}
 }
 
