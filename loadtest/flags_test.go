@@ -117,3 +117,25 @@ func TestConnectionsAreComparedWithTheirRamp(t *testing.T) {
 		t.Errorf("steps without a rate: %+v", steps)
 	}
 }
+
+func TestAStepOfPublicationsBeginsWhenItIsTimeTo(t *testing.T) {
+	p, now := newPuppet(1), time.Unix(1000, 0)
+	f := newFlow(&plan.Phase{Scenario: Channels, Rate: 10, To: 30, Steps: 3, Duration: 3 * time.Second}, now, p)
+	for at := time.Duration(0); at <= 4*time.Second; at += 50 * time.Millisecond {
+		p.snap.Published = int(10 * at.Seconds())
+		if err := f.tick(now.Add(at), p); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := len(p.given()), min(int(at/time.Second), 2)+1; got != want {
+			t.Fatalf("%d orders after %s, want %d", got, at, want)
+		}
+	}
+	steps := f.end(now.Add(4*time.Second), p)
+	if len(steps) != 3 || steps[1].Asked != 20 || steps[1].Reached != 10 || steps[2].From != 2 || steps[2].Seconds != 2 || f.made(p) != 40 {
+		t.Errorf("%+v", steps)
+	}
+	var none *flow
+	if err := none.tick(now, p); err != nil {
+		t.Error(err)
+	}
+}

@@ -173,7 +173,7 @@ func TestExpectationsAreReadAsPeopleWriteThem(t *testing.T) {
 		t.Errorf("%+v %v, want %+v", all, err, want)
 	}
 	for text, part := range map[string]string{
-		"p98=1ms": "did you mean p99?", "los=1": "did you mean loss?", "party=1": "there is p50, ", "p99": "write figure=limit", "lag=soon": "a duration, as in 20ms",
+		"p98=1ms": "did you mean p99?", "los=1": "did you mean loss?", "broacst=1ms": "did you mean broadcast?", "party=1": "there is p50, ", "p99": "write figure=limit", "lag=soon": "a duration, as in 20ms",
 		"p99=20": "a duration", "gc=0s": "above zero", "rate=-1": "above zero", "rss_growth=5ms": "a size", "loss=0.5x": "a number of messages",
 		"phase.x=3": "phase.news.p99", "phase..p99=3ms": "phase.news.p99", "phase.a.connect_rate=5": "write connect_rate=5", "rate=NaN": "above zero", "rate=1e30": "above zero",
 	} {

@@ -108,3 +108,18 @@ func TestMarksOfOnePhaseAreNotThoseOfAnother(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsLostBesideAPhaseIsThatPhases(t *testing.T) {
+	r := &Report{Phases: []Phase{
+		{Name: "a", Verified: Verified{Expected: 9, Lost: 2, Duplicates: 3}}, {Name: "b", Beside: "a", Verified: Verified{Received: 1, Lost: 2, Duplicates: 3}},
+		{Name: "c", Verified: Verified{Expected: 9, Lost: 5}}, {Name: "d"},
+	}}
+	for _, c := range []struct {
+		of   func(*Phase) (float64, bool)
+		want float64
+	}{{lost, 7}, {twice, 3}, {late, 0}} {
+		if got, known := total(c.of)(r); got != c.want || !known {
+			t.Errorf("%g, known %v, want %g", got, known, c.want)
+		}
+	}
+}
