@@ -3,12 +3,12 @@
 # of its own, held with heartbeats, then a message to everybody and 10,000 to single ones, all verified. The plan is million.yaml, "make million"
 # calls this, README.md tells what to expect.
 #
-#   million.sh BINARY [FLAG…]      CONNS=1000000 HOLD=2m OUT=bin/million EXPECT=… SERVE=… PORT=8000 SERVER_CPU=0 CLIENT_CPU=1 NAMESPACE=yes
+#   million.sh BINARY [FLAG…]      CONNS=1000000 HOLD=2m BROADCASTS=1 OUT=bin/million EXPECT=… SERVE=… PORT=8000 SERVER_CPU=0 CLIENT_CPU=1 NAMESPACE=yes
 #
 # Server and load test are a process each, on a core of their own; a limit on descriptors does not matter, since every event loop takes a
 # table of its own where the process's is too small. As root both run in a network namespace made for them: nothing of it can reach other programs, and the kernel's table of
 # connections is large enough there (it is made at boot for far fewer, and every packet of a million would search it). NAMESPACE=no stays
-# outside. FLAGs are the load test's. Where the host is too small the load test says what is missing, and nothing is left behind.
+# outside. BROADCASTS are a second apart. FLAGs are the load test's. Where the host is too small the load test says what is missing, and nothing is left behind.
 set -euo pipefail
 bin=$(realpath "$1")
 shift
@@ -24,7 +24,7 @@ if [ -z "${INSIDE:-}" ] && [ "${NAMESPACE:-yes}" = yes ] && [ -w "$buckets" ] &&
 	before=$(<"$buckets")
 	trap 'echo "$before" >"$buckets"' EXIT
 	echo $((conns * 4)) >"$buckets" # the kernel takes the next power of two
-	INSIDE=yes unshare -n -- "$0" "$bin" "$@" & inside=$!
+	INSIDE=yes unshare -n -- bash "$0" "$bin" "$@" & inside=$!
 	trap 'kill $inside 2>/dev/null || true; wait $inside || true; echo "$before" >"$buckets"' INT TERM
 	code=0
 	wait "$inside" || code=$?
@@ -42,7 +42,7 @@ secret=$(head -c 24 /dev/urandom | base64)
 key=$(head -c 12 /dev/urandom | base64)
 umask 077
 config=$(mktemp --suffix=.yaml) plan=$(mktemp --suffix=.yaml)
-sed "s/duration: 2m/duration: $hold/" "$here/million.yaml" >"$plan"
+sed "s/duration: 2m/duration: $hold/; s/count: 1$/count: ${BROADCASTS:-1}\n    rate: 1/" "$here/million.yaml" >"$plan"
 server=""
 stop() {
 	[ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }

@@ -57,6 +57,7 @@ type Facts struct {
 const (
 	FigureConnect   = "connect_cpu"
 	FigureDelivery  = "delivery_cpu"
+	FigureBroadcast = "broadcast_delivery_cpu"
 	FigureHeartbeat = "heartbeat_cpu"
 	FigureRSS       = "rss_per_connection"
 	FigureHeap      = "heap_per_connection"

@@ -26,7 +26,8 @@ func compare(in []Input) *view {
 	v.Headline = fmt.Sprintf("From %s to %s connections.", units.Grouped(first), units.Grouped(last))
 	v.Cards = growth(in)
 	v.add(section{ID: "costs", Title: "Processor time", Intro: fmt.Sprintf("Of the target, for each of what happened. The dashed line is %g times the first: what stays left of it grows flat.", growthMax),
-		Figures: []figure{bars(in, labels, observe.FigureHeartbeat, "Per heartbeat, µs", growthMax), bars(in, labels, observe.FigureDelivery, "Per delivery, µs", growthMax),
+		Figures: []figure{bars(in, labels, observe.FigureHeartbeat, "Per heartbeat, µs", growthMax), bars(in, labels, observe.FigureBroadcast, "Per delivery of a message to all, µs", growthMax),
+			bars(in, labels, observe.FigureDelivery, "Per delivery of any kind, µs", growthMax),
 			bars(in, labels, observe.FigureConnect, "Per connect, µs", 0)}})
 	v.add(section{ID: "memory", Title: "Memory per connection", Figures: []figure{
 		bars(in, labels, observe.FigureRSS, "Resident memory of the target, bytes", 0), bars(in, labels, observe.FigureHeap, "Go heap of the target, bytes", 0),
@@ -68,7 +69,7 @@ func labelsOf(in []Input) []string {
 // growth says how many times the first the last costs.
 func growth(in []Input) (all []card) {
 	for _, f := range []struct{ name, figure string }{
-		{"CPU per heartbeat", observe.FigureHeartbeat}, {"CPU per delivery", observe.FigureDelivery}, {"CPU per connect", observe.FigureConnect}, {"memory per connection", observe.FigureRSS}, {"kernel per connection", observe.FigureKernel},
+		{"CPU per heartbeat", observe.FigureHeartbeat}, {"CPU per delivery to all", observe.FigureBroadcast}, {"CPU per delivery", observe.FigureDelivery}, {"CPU per connect", observe.FigureConnect}, {"memory per connection", observe.FigureRSS}, {"kernel per connection", observe.FigureKernel},
 	} {
 		from, ok1 := observe.Value(in[0].Report.Figures, f.figure)
 		to, ok2 := observe.Value(in[len(in)-1].Report.Figures, f.figure)

@@ -1,10 +1,13 @@
 package report
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"shoal/loadtest/observe"
 	"shoal/loadtest/plan"
+	"shoal/loadtest/units"
 )
 
 // The marks, in their order.
@@ -37,6 +40,7 @@ func (r *Report) Measure(pid int) {
 		r.Cost = r.cost(pid)
 	}
 	r.Figures = observe.Figures(r.facts())
+	r.Figures = append(r.Figures, r.broadcast()...)
 }
 
 // cost computes what the server used.
@@ -99,3 +103,27 @@ func (r *Report) facts() observe.Facts {
 }
 
 func us(d time.Duration) float64 { return float64(d) / 1e3 }
+
+// broadcast is what a delivery of a publication to all takes, by the phases of a plan that do nothing else. Their heartbeats go on, and are
+// taken off; with a million connections those are half of the work.
+func (r *Report) broadcast() []observe.Figure {
+	f := observe.Figure{Name: observe.FigureBroadcast, What: "processor time of the target per delivery of a publication to all", Unit: "µs"}
+	beat, known := observe.Value(r.Figures, observe.FigureHeartbeat)
+	if !known {
+		return nil
+	}
+	took, received, beats, names := 0.0, 0, 0, []string(nil)
+	for i := range r.Phases {
+		if p := &r.Phases[i]; p.Scenario == plan.Fanout && p.Cost != nil && p.Beside == "" {
+			took, received, beats = took+p.Cost.CPU*1e6, received+p.Received, beats+p.Pings
+			names = append(names, p.Name)
+		}
+	}
+	if received == 0 {
+		return nil
+	}
+	v := (took - float64(beats)*beat) / float64(received)
+	f.Value = &v
+	f.Over = fmt.Sprintf("%s deliveries in %s, less %s heartbeats", units.Grouped(received), strings.Join(names, " and "), units.Grouped(beats))
+	return []observe.Figure{f}
+}

@@ -58,7 +58,7 @@ func (t *Tables) Open() (Poller, Sys, error) {
 }
 
 // batchEventsMin keeps passes worth a change of threads (5–10 µs).
-const batchEventsMin = 16
+const batchEventsMin = 64
 
 // goPoller finds the descriptors of Go's poller: the epoll instance that watches a pipe made for the purpose, and the eventfd it is woken by.
 func goPoller() ([]int, error) {
