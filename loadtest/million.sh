@@ -42,7 +42,7 @@ secret=$(head -c 24 /dev/urandom | base64)
 key=$(head -c 12 /dev/urandom | base64)
 umask 077
 config=$(mktemp --suffix=.yaml) plan=$(mktemp --suffix=.yaml)
-sed "s/duration: 2m/duration: $hold/; s/count: 1$/count: ${BROADCASTS:-1}\n    rate: 1/" "$here/million.yaml" >"$plan"
+sed "s/duration: 2m/duration: $hold/; s/count: 1$/${BROADCASTS:+rate: 1\n    }count: ${BROADCASTS:-1}/" "$here/million.yaml" >"$plan"
 server=""
 stop() {
 	[ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }

@@ -198,12 +198,16 @@ func tokenConfig(c *config.Token) auth.Config {
 	}
 }
 
+// pingLate is how long a ping may give way to publications: half of what SDKs bear by default.
+const pingLate = 5 * time.Second
+
 func sessionConfig(c *config.Config, rules *channel.Rules) session.Config {
 	s := session.Default(c.Loop.Tick, rules)
 	ticks := func(d time.Duration) session.Tick { return s.Ticks(d) }
 	s.StaleTicks = ticks(c.Client.StaleCloseDelay)
 	s.PingTicks = ticks(c.Client.PingInterval)
 	s.PongTicks = ticks(c.Client.PongTimeout)
+	s.LateTicks = ticks(min(pingLate, c.Client.PingInterval/5))
 	s.ExpireGraceTicks = ticks(c.Client.ExpiredCloseDelay)
 	s.ChannelsMax = c.Client.ChannelLimit
 	s.MissesMax = c.Heartbeat.Misses()

@@ -83,7 +83,7 @@ type Client struct {
 	AllowedOrigins                   []string          `key:"allowed_origins" doc:"Browser origins that may connect, scheme://host[:port]; in it * matches any characters, ? matches one, and other pattern characters are refused; * alone = every page; empty = only the host the page itself came from."`
 	Token                            Token             `key:"token"`
 	SubscriptionToken                SubscriptionToken `key:"subscription_token"`
-	PingInterval                     time.Duration     `key:"ping_interval" doc:"Time between pings to a silent client; the first one comes at a random point of the second half. Longer than client.pong_timeout."`
+	PingInterval                     time.Duration     `key:"ping_interval" doc:"Time between pings to a silent client; the first one comes at a random point of the second half. While publications to very many are on their way a ping may be up to a fifth of it late, 5s at most. Longer than client.pong_timeout."`
 	PongTimeout                      time.Duration     `key:"pong_timeout" doc:"How long the answer to a ping may take before the connection is closed with 3012."`
 	StaleCloseDelay                  time.Duration     `key:"stale_close_delay" doc:"How long a connection may stay without a successful connect command (closed with 3502)."`
 	ExpiredCloseDelay                time.Duration     `key:"expired_close_delay" doc:"Grace after a connection's credentials expire, in which the client may refresh them (then 3005)."`

@@ -24,6 +24,7 @@ type Config struct {
 	TicksPerSecond   uint32 // 1–60: with more, a year would not fit into a Tick
 	StaleTicks       Tick   // time to connect in; > 0
 	PingTicks        Tick   // interval of pings; 0: none are sent
+	LateTicks        Tick   // how long a ping is put off when the performer is pressed; clients bear 10 s. 0: not at all
 	PongTicks        Tick   // time a pong may take, < PingTicks; 0: pongs are not awaited
 	ExpireGraceTicks Tick   // between the expiry of credentials and the disconnect
 
@@ -96,6 +97,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("session: StaleTicks is 0; a client must have a deadline to connect, such as 10 s")
 	case c.PingTicks == 1:
 		return fmt.Errorf("session: PingTicks is 1; a ping interval needs two ticks or more")
+	case c.PingTicks > 0 && c.LateTicks >= c.PingTicks:
+		return fmt.Errorf("session: LateTicks is %d; a ping that is put off comes before the next, PingTicks is %d", c.LateTicks, c.PingTicks)
 	case c.PingTicks > 0 && c.PongTicks >= c.PingTicks:
 		return fmt.Errorf("session: a pong may take %d ticks, pings come every %d; make the ping interval longer than the pong timeout",
 			c.PongTicks, c.PingTicks)

@@ -62,6 +62,7 @@ type Input struct {
 	// ServerRefresh, of KindAuthenticated and KindSubscribed: the server renews what was
 	// granted; the client is not told that it ends.
 	ServerRefresh bool
+	Pressed       bool   // of KindTimer: publications for many have been on their way for a while, and heartbeats may give way
 	Expired       bool   // of KindRenewed and KindExtended: it ends now
 	Now           Tick   // never less than in the step before
 	Rand          uint32 // any random number; spreads the first ping

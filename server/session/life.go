@@ -58,6 +58,11 @@ func (m *machine) pingDue() {
 		m.pingAt = m.in.Now + interval/2
 		return
 	}
+	if m.in.Pressed && m.mode&modeLate == 0 && m.cfg.LateTicks > 0 {
+		m.mode |= modeLate // once: it comes then, whatever goes on
+		m.pingAt = m.in.Now + m.cfg.LateTicks
+		return
+	}
 	m.ping()
 }
 
@@ -65,6 +70,7 @@ func (m *machine) pingDue() {
 func (m *machine) ping() {
 	interval, twoWay := m.cfg.heartbeat(m.idle())
 	m.pingAt = m.in.Now + interval
+	m.mode &^= modeLate
 	if twoWay || m.Missed() > 0 {
 		m.limitAt = m.in.Now + m.cfg.PongTicks
 	}

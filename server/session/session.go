@@ -45,9 +45,10 @@ const (
 	awaitSent              // KindSent
 
 	awaitMask         mode = 15
-	modeNative        mode = 16 // liveness by WebSocket ping frames
-	modeServerRefresh mode = 32 // credentials are renewed by the server
-	modeRenewing      mode = 64 // KindRenewed is awaited; commands need not wait for it
+	modeNative        mode = 16  // liveness by WebSocket ping frames
+	modeServerRefresh mode = 32  // credentials are renewed by the server
+	modeRenewing      mode = 64  // KindRenewed is awaited; commands need not wait for it
+	modeLate          mode = 128 // the next ping was put off, for publications to go first
 )
 
 // Session is one client's protocol state. The zero value is idle and waits for

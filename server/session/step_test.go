@@ -86,6 +86,34 @@ func connect(t testing.TB, w *world) {
 	}
 }
 
+// While the performer is pressed a ping is put off once, and the next one again.
+func TestPingsGiveWayToPublicationsForATime(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.LateTicks = 50
+	connect(t, w)
+	w.now = w.s.pingAt
+	for round := range 3 {
+		due := w.now
+		w.armed = 0
+		w.step(Input{Kind: KindTimer, Pressed: true})
+		if len(w.effects) != 1 || w.effects[0].Kind != EffectArm || w.s.pingAt != due+50 {
+			t.Fatalf("round %d: got %v, the ping at %d, want it at %d", round, w.effects, w.s.pingAt, due+50)
+		}
+		w.now, w.armed = w.s.pingAt, 0
+		w.step(Input{Kind: KindTimer, Pressed: true})
+		if w.effects[0].Kind != EffectPing || w.s.pingAt != w.now+w.cfg.PingTicks {
+			t.Fatalf("round %d: got %v, the next at %d", round, w.effects, w.s.pingAt)
+		}
+		w.step(Input{Kind: KindBytes})
+		w.now = w.s.pingAt
+	}
+	w.armed = 0
+	w.step(Input{Kind: KindTimer})
+	if w.effects[0].Kind != EffectPing {
+		t.Errorf("not pressed: got %v", w.effects)
+	}
+}
+
 func TestLateTimersLoseNothing(t *testing.T) {
 	w := newWorld(t)
 	connect(t, w)

@@ -43,6 +43,7 @@ type Out struct {
 	spare   []*Job
 	members []hub.Member
 	working bool // the loop has it as a [loop.Work]
+	since   loop.Tick
 }
 
 // New returns the fan-out of a loop to the members of h, whose streams are t.
@@ -52,6 +53,14 @@ func New(l *loop.Loop, h *hub.Hub, t *track.Tracks, bytes *shared.Pool, s Shard)
 
 // Busy says whether a job has a turn.
 func (o *Out) Busy() bool { return o.working }
+
+// pressedTime is how long there has to be something to send without a break for others to give way.
+const pressedTime = time.Second
+
+// Pressed says whether the fan-out has been under way for long without a break: to very many, or more than the loop bears.
+func (o *Out) Pressed() bool {
+	return o.working && o.l.Now()-o.since >= o.l.Ticks(pressedTime)
+}
 
 // Jobs is the number of channels with pushes on their way.
 func (o *Out) Jobs() int { return len(o.jobs) }
@@ -100,7 +109,7 @@ func (o *Out) begin(j *Job) {
 	j.waits = false
 	o.lanes.push(j)
 	if !o.working {
-		o.working = true
+		o.working, o.since = true, o.l.Now()
 		o.l.Work(o)
 	}
 }
