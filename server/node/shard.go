@@ -159,7 +159,9 @@ func (s *Shard) Alive(slot uint32) { s.run(slot, session.Input{Kind: session.Kin
 func (s *Shard) Pong(slot uint32) { s.run(slot, session.Input{Kind: session.KindPong}) }
 
 // Timer passes the conn's timer on.
-func (s *Shard) Timer(slot uint32) { s.run(slot, session.Input{Kind: session.KindTimer, Pressed: s.fan.Pressed()}) }
+func (s *Shard) Timer(slot uint32) {
+	s.run(slot, session.Input{Kind: session.KindTimer, Pressed: s.fan.Pressed()})
+}
 
 // Shutdown ends the session because the server stops.
 func (s *Shard) Shutdown(slot uint32) { s.disconnect(slot, channel.DisconnectShutdown.Disconnect()) }
