@@ -134,6 +134,26 @@ func TestJobsTakeTurns(t *testing.T) {
 	}
 }
 
+// Others give way to a fan-out that has lasted, not to one that has begun, and no longer when it has ended.
+func TestAFanoutThatLastsIsPressed(t *testing.T) {
+	r := newRig(t)
+	r.members("large", 0, 3*sliceMembers)
+	for range 2 {
+		r.push("large", "l")
+		if !r.out.Slice(r.l) || r.out.Pressed() {
+			t.Fatal("pressed from the start, or served in one slice")
+		}
+		r.out.since -= r.l.Ticks(pressedTime) // as long ago
+		if !r.out.Pressed() {
+			t.Error("not pressed after its time")
+		}
+		r.drain()
+		if r.out.Pressed() {
+			t.Error("pressed when nothing is left")
+		}
+	}
+}
+
 // share is the part of the first n sendings that went to slots of a hundred thousand each.
 func (r *rig) share(n int) (of [3]int) {
 	for _, g := range r.got[:n] {
