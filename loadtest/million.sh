@@ -20,7 +20,7 @@ mkdir -p "$out"
 out=$(realpath "$out")
 
 buckets=/proc/sys/net/ipv4/tcp_child_ehash_entries
-if [ -z "${INSIDE:-}" ] && [ "${NAMESPACE:-yes}" = yes ] && [ -w "$buckets" ] && unshare -n true 2>/dev/null; then
+if [ -z "${INSIDE:-}" ] && [ "${NAMESPACE:-yes}" = yes ] && [ -w "$buckets" ] && command -v ip >/dev/null && unshare -n true 2>/dev/null; then
 	before=$(<"$buckets")
 	trap 'echo "$before" >"$buckets"' EXIT
 	echo $((conns * 4)) >"$buckets" # the kernel takes the next power of two
