@@ -25,9 +25,13 @@ if [ -z "${INSIDE:-}" ] && [ "${NAMESPACE:-yes}" = yes ] && [ -w "$buckets" ] &&
 	trap 'echo "$before" >"$buckets"' EXIT
 	echo $((conns * 4)) >"$buckets" # the kernel takes the next power of two
 	INSIDE=yes unshare -n -- bash "$0" "$bin" "$@" & inside=$!
-	trap 'kill $inside 2>/dev/null || true; wait $inside || true; echo "$before" >"$buckets"' INT TERM
+	trap : INT # Ctrl-C ends the load test, and that the rest
+	trap 'kill $inside 2>/dev/null || true' TERM
 	code=0
-	wait "$inside" || code=$?
+	while kill -0 "$inside" 2>/dev/null; do
+		code=0
+		wait "$inside" || code=$?
+	done
 	exit "$code"
 fi
 if [ -n "${INSIDE:-}" ]; then
@@ -61,7 +65,7 @@ loop: {own_descriptors: $own}
 log: {level: warn}
 EOF
 # shellcheck disable=SC2086 # SERVE is words
-taskset -c "$server_cpu" "$bin" serve -c "$config" ${SERVE:-} >"$out/server.log" 2>&1 &
+setsid taskset -c "$server_cpu" "$bin" serve -c "$config" ${SERVE:-} >"$out/server.log" 2>&1 &
 server=$!
 taskset -c "$client_cpu" "$bin" loadtest --target "ws://127.0.0.1:$port/connection/websocket" --wait 10s --server-pid $server \
 	--plan "$plan" -n "$conns" --api-key "$key" --secret "$secret" --json "$out/report.json" --html "$out/report.html" \
