@@ -49,6 +49,12 @@ func (l *lane) send(fd int) (Parcel, error) {
 func (l *lane) receive(p Parcel) (fd int, err error) {
 	l.receiving.Lock()
 	defer l.receiving.Unlock()
+	for gone := range l.revoked { // after another's receive had taken it in: only this side can close it
+		if fd, here := l.arrived[gone]; here {
+			delete(l.arrived, gone)
+			l.drop(gone, fd)
+		}
+	}
 	for {
 		if fd, ok := l.arrived[p]; ok {
 			delete(l.arrived, p)
@@ -82,18 +88,26 @@ func (l *lane) next() error {
 	}
 	p := Parcel(binary.LittleEndian.Uint64(name[:]))
 	if _, gone := l.revoked[p]; gone {
-		delete(l.revoked, p)
-		if fd >= 0 {
-			_ = unix.Close(fd)
-		}
+		l.drop(p, fd)
 		return nil
 	}
 	l.arrived[p] = fd // -1: the table was full, and the kernel dropped it (MSG_CTRUNC)
 	return nil
 }
 
-// revoke has a parcel closed when it arrives.
+// drop closes what came of a revoked parcel.
+func (l *lane) drop(p Parcel, fd int) {
+	delete(l.revoked, p)
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
+}
+
+// revoke has a parcel closed when it arrives, or at the next receive when it has. 0 is none: it was not sent.
 func (l *lane) revoke(p Parcel) {
+	if p == 0 {
+		return
+	}
 	l.receiving.Lock()
 	defer l.receiving.Unlock()
 	l.revoked[p] = struct{}{}

@@ -78,6 +78,32 @@ func TestARevokedParcelIsClosed(t *testing.T) {
 	}
 }
 
+// The loop may have taken a parcel in, on its way to another, before the sender gives it up.
+func TestAParcelRevokedAfterItArrivedIsClosed(t *testing.T) {
+	l := newLane(t)
+	before, err := openDescriptors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, _ := parcel(t, l)
+	first, _ := parcel(t, l)
+	second, _ := parcel(t, l)
+	fd, err := l.receive(first) // and takes in the one before
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Close(fd)
+	l.revoke(gone)
+	l.revoke(0)
+	if fd, err = l.receive(second); err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Close(fd)
+	if after, _ := openDescriptors(); len(after) != len(before) || len(l.arrived)+len(l.revoked) > 0 {
+		t.Errorf("open are %v, before %v; left: %v, %v", after, before, l.arrived, l.revoked)
+	}
+}
+
 func TestTooManyParcelsAreRefused(t *testing.T) {
 	l := newLane(t)
 	r, w, err := os.Pipe()
