@@ -74,16 +74,8 @@ func (v *view) verdict(r *loadtest.Report) {
 }
 
 // verified are the parts of a report that verify messages.
-func verified(r *loadtest.Report) (all []loadtest.Verified) {
-	if r.Delivery != nil {
-		all = append(all, r.Delivery.Verified)
-	}
-	if r.Echo != nil {
-		all = append(all, r.Echo.Verified)
-	}
-	if r.Pressure != nil {
-		all = append(all, r.Pressure.Verified)
-	}
+func verified(r *loadtest.Report) []loadtest.Verified {
+	all := r.Verifications()
 	if len(all) > 0 {
 		return all
 	}
@@ -160,21 +152,12 @@ func cards(r *loadtest.Report) (all []card) {
 	return all
 }
 
-// receipts is the latency of all receipts.
+// receipts is the latency of all receipts, or of those of what others published.
 func receipts(r *loadtest.Report) *loadtest.Quantiles {
-	switch {
-	case r.Pressure != nil:
-		return r.Pressure.Latency
-	case r.Delivery != nil:
-		return r.Delivery.Latency
-	case r.Echo != nil:
-		return r.Echo.Latency
-	case r.Latency != nil:
-		return r.Latency
-	case r.Others != nil:
-		return r.Others.Latency
+	if q := r.Receipts(); q != nil || r.Others == nil {
+		return q
 	}
-	return nil
+	return r.Others.Latency
 }
 
 func unitOf(all []observe.Figure, name string) string {

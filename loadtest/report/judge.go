@@ -13,7 +13,7 @@ func (r *Report) Judge() {
 	fail := failing(&r.Failures)
 	fail(r.Connections.Failed, "connections that could not be opened: %s")
 	fail(r.Connections.Died, "connections that died: %s")
-	for _, v := range r.verified() {
+	for _, v := range r.Verifications() {
 		v.failures(fail)
 	}
 	if d := r.Delivery; d != nil {
@@ -55,7 +55,8 @@ func (v *Verified) failures(fail func(int, string)) {
 	fail(v.Misrouted, "messages at the wrong connection: %s")
 }
 
-func (r *Report) verified() (all []Verified) {
+// Verifications are what became of messages, of each result that has some; a plan of several phases has it in them.
+func (r *Report) Verifications() (all []Verified) {
 	if r.Delivery != nil {
 		all = append(all, r.Delivery.Verified)
 	}

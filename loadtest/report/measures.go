@@ -95,7 +95,7 @@ func most(of func(*timeline.Sample) int64) func(*Report) (float64, bool) {
 // latency takes a quantile of all receipts.
 func latency(of func(*Quantiles) float64) func(*Report) (float64, bool) {
 	return func(r *Report) (float64, bool) {
-		q := r.latency()
+		q := r.Receipts()
 		if q == nil {
 			return 0, false
 		}
@@ -112,8 +112,8 @@ func phaseLatency(of func(*Quantiles) float64) func(*Phase) (float64, bool) {
 	}
 }
 
-// latency is that of all receipts.
-func (r *Report) latency() *Quantiles {
+// Receipts is the latency of all receipts; nil when there were none.
+func (r *Report) Receipts() *Quantiles {
 	switch {
 	case r.Pressure != nil:
 		return r.Pressure.Latency
