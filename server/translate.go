@@ -70,8 +70,10 @@ var _ = [1]struct{}{}[config.LoopsMax-route.LoopsMax] // the same number on one 
 // loopCount is the number of loops: one for every processor unless configured, at
 // most what a node can have.
 func (p *Program) loopCount() int {
-	host := tuning.ReadHost()
-	return p.cfg.LoopCount(runtime.GOMAXPROCS(0), host.TablesFor)
+	return p.cfg.LoopCount(runtime.GOMAXPROCS(0), func(conns uint64) uint64 {
+		host := tuning.ReadHost()
+		return host.TablesFor(conns)
+	})
 }
 
 func (p *Program) nodeConfig() (node.Config, error) {

@@ -9,10 +9,11 @@ const (
 	descriptors = pageEntries * pagesMax // 16.7 million
 )
 
-// Index leads from a descriptor to an entry, a number that is not 0. The loops of a group share one, since descriptor numbers are the
-// process's: 4 B per descriptor however many loops there are. (A loop whose descriptors are its own has one of its own.) An entry is written by the loop that owns the
-// descriptor. When the number moves to another loop the kernel orders the two, which the memory model does not know:
-// hence atomics (plain loads on amd64 and arm64, an exchange per open and close).
+// Index leads from a descriptor to an entry, a number that is not 0. The loops of a group share one, since descriptor
+// numbers are the process's: 4 B per descriptor however many loops there are. (A loop whose descriptors are its own has one
+// of its own.) An entry is written by the loop that owns the descriptor. When the number moves to another loop the kernel
+// orders the two, which the memory model does not know: hence atomics (plain loads on amd64 and arm64, an exchange per open
+// and close).
 //
 // An entry may belong to another loop (a stale event whose descriptor was reused there): the reader compares the
 // descriptor in the slot it is led to.
